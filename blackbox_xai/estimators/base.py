@@ -1,6 +1,7 @@
 """The contract of every estimator: ask for coalitions, be told their values, give an estimate.
 
-An estimator sees masks and numbers only: it cannot import an oracle, so it cannot spend a query behind our back.
+An estimator sees masks and numbers only: it cannot import an oracle, so it cannot spend a query behind our
+back.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class Problem:
     seed : int, 0 <= seed < 2**64.
     grid : (H, W) where the players are the pixels of a grid, else None.
     soft : bool. Whether the players can be partly present (mask levels between 0 and 1).
-    noisy : int. 0: the value of a coalition is a number. r > 0: it is a draw over r background rows, so values
-        are noisy and the empty coalition is averaged over up to r draws.
+    noisy : int. 0: the value of a coalition is a number. r > 0: it is a draw over r background rows, so
+        values are noisy and the empty coalition is averaged over up to r draws.
     labels : bool. The values are 0/1 labels.
     device : "cpu" or "cuda". Where masks are drawn.
     """
@@ -85,7 +86,8 @@ class Estimate:
 
 
 class Session(ABC):
-    """One run of an estimator: ``ask`` is a read, ``tell`` the only write, ``result`` one solve over all told.
+    """One run of an estimator: ``ask`` is a read, ``tell`` the only write, ``result`` one solve over all
+    told.
 
     The base class keeps the values and the place in the sampler's sequence; a method writes `_solve`.
     """
@@ -125,12 +127,14 @@ class Session(ABC):
         values = np.asarray(values, np.float64)
         if values.ndim not in (1, 2) or len(values) != len(masks):
             raise InvalidInput(
-                f"{self.name}.tell: {len(values) if values.ndim else 'scalar'} values for {len(masks)} masks from "
-                f"row {masks.start}. Pass the scores of exactly the masks ask() gave, in order."
+                f"{self.name}.tell: {len(values) if values.ndim else 'scalar'} values for {len(masks)} masks "
+                f"from row {masks.start}. Pass the scores of exactly the masks ask() gave, in order."
             )
         if not np.all(np.isfinite(values)):
             row = masks.start + int(np.argmin(np.isfinite(values.reshape(len(values), -1)).all(axis=1)))
-            raise InvalidInput(f"{self.name}.tell: the value of row {row} is NaN or infinite. Check the model.")
+            raise InvalidInput(
+                f"{self.name}.tell: the value of row {row} is NaN or infinite. Check the model."
+            )
         table = values[:, None] if values.ndim == 1 else values
         if self._ends is None:
             if masks.start != -self.problem.n_endpoints or len(masks) != self.problem.n_endpoints:
@@ -143,7 +147,9 @@ class Session(ABC):
                 f"{self.sampler.group} from row {self.told}. Tell what ask() gave, in order."
             )
         if table.shape[1] != self._ends.shape[1]:
-            raise InvalidInput(f"{self.name}.tell: {table.shape[1]} outputs, the endpoints had {self._ends.shape[1]}.")
+            raise InvalidInput(
+                f"{self.name}.tell: {table.shape[1]} outputs, the endpoints had {self._ends.shape[1]}."
+            )
         self._values.append(table.copy())
         self.told += len(masks)
 
@@ -157,31 +163,48 @@ class Session(ABC):
         """
         if self._ends is None or not self._enough():
             told = self.told + (0 if self._ends is None else len(self._ends))
-            raise TooFewQueries(self.name, max(told + 1, self.problem.n_endpoints + self.sampler.group), told,
-                                self.problem.n_players)
+            raise TooFewQueries(
+                self.name,
+                max(told + 1, self.problem.n_endpoints + self.sampler.group),
+                told,
+                self.problem.n_players,
+            )
         base, full = self._ends[:-1].mean(axis=0), self._ends[-1]
         k = len(full)
         values = np.concatenate(self._values) if self._values else np.zeros((0, k))
         e = self._solve(base, full, values)
         if self._scalar:
             e = Estimate(
-                e.values[:, 0], float(base[0]), float(full[0]),
-                None if e.std_error is None else e.std_error[:, 0], self.told + len(self._ends),
-                None if e.interactions is None else e.interactions[..., 0], e.diagnostics,
+                e.values[:, 0],
+                float(base[0]),
+                float(full[0]),
+                None if e.std_error is None else e.std_error[:, 0],
+                self.told + len(self._ends),
+                None if e.interactions is None else e.interactions[..., 0],
+                e.diagnostics,
             )
         return e
 
     def _enough(self) -> bool:
-        return self.told >= self.sampler.group
+        return bool(self.told >= self.sampler.group)
 
-    def _estimate(self, base: Floats, full: Floats, values: Floats, std_error: Floats | None,
-                  interactions: Floats | None = None, **diagnostics: Any) -> Estimate:
+    def _estimate(
+        self,
+        base: Floats,
+        full: Floats,
+        values: Floats,
+        std_error: Floats | None,
+        interactions: Floats | None = None,
+        **diagnostics: Any,
+    ) -> Estimate:
         assert self._ends is not None
         return Estimate(values, base, full, std_error, self.told + len(self._ends), interactions, diagnostics)
 
     @abstractmethod
     def _solve(self, base: Floats, full: Floats, values: Floats) -> Estimate:
-        """From base (k,), full (k,) and the sampler rows' values (told, k): (d, k) values; use `_estimate`."""
+        """From base (k,), full (k,) and the sampler rows' values (told, k): (d, k) values; use
+        `_estimate`.
+        """
 
 
 class _Exact(Session):
@@ -193,7 +216,7 @@ class _Exact(Session):
         self._method = method
 
     def _enough(self) -> bool:
-        return self.told == 2**self.problem.n_players - 2
+        return bool(self.told == 2**self.problem.n_players - 2)
 
     def _solve(self, base: Floats, full: Floats, values: Floats) -> Estimate:
         n = self.problem.n_players
@@ -213,7 +236,7 @@ class Estimator(ABC):
 
     def minimum(self, p: Problem) -> int:
         """Fewest coalitions, endpoints included, with which the method says something useful."""
-        return min(2**min(p.n_players, 60), p.n_endpoints + 2)
+        return int(min(2 ** min(p.n_players, 60), p.n_endpoints + 2))
 
     def rows(self, p: Problem) -> int:
         """Coalitions it will ask for with this budget; what ``plan()`` reports."""
@@ -242,7 +265,7 @@ class Estimator(ABC):
             raise InvalidInput(f"{self.name}: seed {p.seed} is out of range; give 0 <= seed < 2**64.")
         if p.total < self.minimum(p):
             raise TooFewQueries(self.name, self.minimum(p), p.total, p.n_players)
-        if not p.noisy and p.n_players <= 20 and 2**p.n_players <= p.total:
+        if p.n_players == 1 or (not p.noisy and p.n_players <= 20 and 2**p.n_players <= p.total):
             return _Exact(self, p)
         return self._session(p)
 
@@ -274,7 +297,13 @@ class Estimator(ABC):
             session.tell(masks, np.asarray(value_function(masks.dense()), np.float64))
         e = session.result()
         return Attribution(
-            values=e.values, base_values=e.base_values, full_values=e.full_values, std_error=e.std_error,
-            interactions=e.interactions, method=self.name, seed=seed, diagnostics=e.diagnostics,
+            values=e.values,
+            base_values=e.base_values,
+            full_values=e.full_values,
+            std_error=e.std_error,
+            interactions=e.interactions,
+            method=self.name,
+            seed=seed,
+            diagnostics=e.diagnostics,
             ledger={"scored": e.n_rows},
         )

@@ -1,0 +1,138 @@
+"""Independent coins at one level, or pairs of coins on a grid of levels that are neither empty nor full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidInput
+from ..kernels import on_numpy
+from ..masks import Masks
+
+_STREAM_LEVEL, _STREAM_GRID, _STREAM_ORDER = 0x1E7E, 0x1E7F, 0x1E80
+
+
+def _below(
+    seed: int, stream: int, row: NDArray[np.uint64], edge: NDArray[np.uint64], n: int
+) -> NDArray[np.bool_]:
+    """(m, n) coins: a 32-bit word below the row's edge."""
+    words = on_numpy.philox(seed, stream, row[:, None], np.arange(-(-n // 4), dtype=np.uint64)[None, :])
+    return np.asarray(words.reshape(len(row), -1)[:, :n] < edge[:, None])
+
+
+@dataclass(frozen=True, slots=True)
+class LevelCoins:
+    """Each player present by an independent coin of probability `level`, 0 < level < 1; group 1."""
+
+    n_players: int
+    seed: int = 0
+    level: float = 0.5
+    group: int = 1
+
+    def draw(self, start: int, count: int) -> Masks:
+        """See `Sampler.draw`."""
+        if start < 0 or count < 0:
+            raise InvalidInput(f"LevelCoins: rows {start}..{start + count} are negative.")
+        row = np.arange(start, start + count, dtype=np.uint64)
+        edge = np.full(count, round(self.level * 2**32), np.uint64)
+        dense = _below(self.seed, _STREAM_LEVEL, row, edge, self.n_players)
+        return Masks(on_numpy.pack(dense), self.n_players, start=start, alpha=np.full(count, self.level))
+
+
+@lru_cache(maxsize=8)
+def _accepted(n: int, seed: int, levels: int, attempts: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Attempts whose coins are neither all heads nor all tails, and the level number 1..levels of every
+    attempt.
+    """
+    blocks = -(-attempts // levels)
+    words = on_numpy.philox(
+        seed, _STREAM_ORDER, np.arange(blocks, dtype=np.uint64)[:, None], np.arange(levels, dtype=np.uint64)
+    )
+    level = 1 + np.argsort(words[..., 0], axis=1, kind="stable").reshape(-1)[:attempts]
+    kept = []
+    for at in range(0, attempts, 4096):
+        row = np.arange(at, min(at + 4096, attempts), dtype=np.uint64)
+        size = _below(seed, _STREAM_GRID, row, _edges(level[row], levels), n).sum(axis=1)
+        kept.append(row[(size > 0) & (size < n)])
+    return np.concatenate(kept), level
+
+
+def _edges(level: NDArray[np.int64], levels: int) -> NDArray[np.uint64]:
+    return (level.astype(np.uint64) << np.uint64(32)) // np.uint64(levels + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelGrid:
+    """Coins at levels g/(levels + 1), each accepted row followed by its complement; `alpha` holds the level.
+
+    Every block of `levels` attempts visits each level once, in random order; empty and full rows are
+    dropped, so the levels of the rows that remain lean to the middle. Source: Cai, Ardoin, Wunder 2025, the
+    published masks. Differs: no budget enters, so that every prefix is a design.
+    """
+
+    n_players: int
+    seed: int = 0
+    levels: int = 11
+    group: int = 2
+
+    def draw(self, start: int, count: int) -> Masks:
+        """See `Sampler.draw`."""
+        if start < 0 or count < 0 or start % 2 or count % 2 or self.n_players < 2:
+            raise InvalidInput(f"LevelGrid: rows {start}..{start + count} are negative or split a pair.")
+        last, attempts = (start + count) // 2, 256
+        rows, level = _accepted(self.n_players, self.seed, self.levels, attempts)
+        while len(rows) < last:
+            attempts *= 2
+            rows, level = _accepted(self.n_players, self.seed, self.levels, attempts)
+        row = rows[start // 2 : last]
+        dense, alpha = np.empty((count, self.n_players), bool), np.empty(count)
+        dense[0::2] = _below(self.seed, _STREAM_GRID, row, _edges(level[row], self.levels), self.n_players)
+        np.logical_not(dense[0::2], out=dense[1::2])
+        alpha[0::2] = level[row] / (self.levels + 1)
+        alpha[1::2] = 1 - alpha[0::2]
+        return Masks(on_numpy.pack(dense), self.n_players, start=start, group=2, alpha=alpha)
+
+
+@lru_cache(maxsize=8)
+def _points(n: int, seed: int, count: int) -> NDArray[np.bool_]:
+    """First `count` (a power of two) scrambled Sobol points, rounded to bits."""
+    from scipy.stats import qmc
+
+    engine = qmc.Sobol(n, scramble=True, rng=np.random.default_rng(np.random.PCG64(seed)))
+    return np.asarray(engine.random(count) >= 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """Points of a scrambled low-discrepancy sequence rounded to bits, each followed by its n one-player
+    flips.
+
+    Group n + 1. Source: Jansen 1999 pick-freeze with the second matrix replaced by the flipped bit, which
+    differs in every row instead of half of them. At most 21201 players.
+    """
+
+    n_players: int
+    seed: int = 0
+
+    @property
+    def group(self) -> int:
+        """Rows a point: itself and its flips."""
+        return self.n_players + 1
+
+    def draw(self, start: int, count: int) -> Masks:
+        """See `Sampler.draw`."""
+        n, group = self.n_players, self.group
+        if start < 0 or count < 0 or start % group or count % group:
+            raise InvalidInput(
+                f"Flips: rows {start}..{start + count} are negative or split a point of {group} rows."
+            )
+        if n > 21201:
+            raise InvalidInput(f"Flips: {n} players, the sequence has 21201 dimensions; group the players.")
+        last = (start + count) // group
+        points = _points(n, self.seed, 1 << max(0, (last - 1).bit_length()))[start // group : last]
+        change = np.concatenate([np.zeros((1, n), bool), np.eye(n, dtype=bool)])
+        dense = (points[:, None, :] ^ change[None]).reshape(count, n)
+        return Masks(on_numpy.pack(dense), n, start=start, group=group)
