@@ -83,9 +83,7 @@ class Masks:
         if zoom is not None and zoom.shift is not None:
             zoom = Zoom(zoom.cells, zoom.grid, zoom.shift[start:stop], zoom.smooth)
         alpha = None if self.alpha is None else self.alpha[start:stop]
-        return Masks(
-            self.data[start:stop], self.n_players, self.depth, self.start + start, self.group, alpha, zoom
-        )
+        return Masks(self.data[start:stop], self.n_players, self.depth, self.start + start, self.group, alpha, zoom)
 
     def dense(self) -> NDArray[Any]:
         """On the host: bool (m, n_players) for hard masks, float32 in 0..1 for soft ones. Small batches only."""

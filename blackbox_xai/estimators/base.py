@@ -233,6 +233,7 @@ class Estimator(ABC):
     name: ClassVar[str]
     estimates: ClassVar[str]  # what the numbers mean, one line
     suits: ClassVar[str]  # players it suits, one line
+    on_grid: ClassVar[bool] = False  # whether it can play the single pixels of a grid
 
     def minimum(self, p: Problem) -> int:
         """Fewest coalitions, endpoints included, with which the method says something useful."""
