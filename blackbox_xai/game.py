@@ -45,7 +45,8 @@ class Game:
         """
         if len(masks) == 0:
             return
-        cost, group = self.players.cost, masks.group
+        cost = self.players.cost
+        group = masks.group if masks.start >= 0 else len(masks)  # endpoints stay together
         per_batch = max(1, self.meter.oracle.batch_size // cost)
         buffered: list[Floats] = []
         done = have = 0
