@@ -132,9 +132,7 @@ class Session(ABC):
             )
         if not np.all(np.isfinite(values)):
             row = masks.start + int(np.argmin(np.isfinite(values.reshape(len(values), -1)).all(axis=1)))
-            raise InvalidInput(
-                f"{self.name}.tell: the value of row {row} is NaN or infinite. Check the model."
-            )
+            raise InvalidInput(f"{self.name}.tell: the value of row {row} is NaN or infinite. Check the model.")
         table = values[:, None] if values.ndim == 1 else values
         if self._ends is None:
             if masks.start != -self.problem.n_endpoints or len(masks) != self.problem.n_endpoints:
@@ -147,9 +145,7 @@ class Session(ABC):
                 f"{self.sampler.group} from row {self.told}. Tell what ask() gave, in order."
             )
         if table.shape[1] != self._ends.shape[1]:
-            raise InvalidInput(
-                f"{self.name}.tell: {table.shape[1]} outputs, the endpoints had {self._ends.shape[1]}."
-            )
+            raise InvalidInput(f"{self.name}.tell: {table.shape[1]} outputs, the endpoints had {self._ends.shape[1]}.")
         self._values.append(table.copy())
         self.told += len(masks)
 

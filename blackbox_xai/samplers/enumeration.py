@@ -30,8 +30,6 @@ class Enumeration:
         batches.
         """
         if start < 0 or count < 0 or start % 2 or count % 2 or start + count > (1 << self.n_players) - 2:
-            raise InvalidInput(
-                f"Enumeration: rows {start}..{start + count} are odd or beyond 2**{self.n_players}."
-            )
+            raise InvalidInput(f"Enumeration: rows {start}..{start + count} are odd or beyond 2**{self.n_players}.")
         bits = (self.patterns(start, count)[:, None] >> np.arange(self.n_players)) & 1
         return Masks(on_numpy.pack(bits.astype(bool)), self.n_players, start=start, group=2)

@@ -15,9 +15,7 @@ from ..masks import Masks
 _STREAM_LEVEL, _STREAM_GRID, _STREAM_ORDER = 0x1E7E, 0x1E7F, 0x1E80
 
 
-def _below(
-    seed: int, stream: int, row: NDArray[np.uint64], edge: NDArray[np.uint64], n: int
-) -> NDArray[np.bool_]:
+def _below(seed: int, stream: int, row: NDArray[np.uint64], edge: NDArray[np.uint64], n: int) -> NDArray[np.bool_]:
     """(m, n) coins: a 32-bit word below the row's edge."""
     words = on_numpy.philox(seed, stream, row[:, None], np.arange(-(-n // 4), dtype=np.uint64)[None, :])
     return np.asarray(words.reshape(len(row), -1)[:, :n] < edge[:, None])
@@ -126,9 +124,7 @@ class Flips:
         """See `Sampler.draw`."""
         n, group = self.n_players, self.group
         if start < 0 or count < 0 or start % group or count % group:
-            raise InvalidInput(
-                f"Flips: rows {start}..{start + count} are negative or split a point of {group} rows."
-            )
+            raise InvalidInput(f"Flips: rows {start}..{start + count} are negative or split a point of {group} rows.")
         if n > 21201:
             raise InvalidInput(f"Flips: {n} players, the sequence has 21201 dimensions; group the players.")
         last = (start + count) // group

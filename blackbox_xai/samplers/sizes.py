@@ -274,9 +274,7 @@ class IndependentSizes:
     def draw(self, start: int, count: int) -> Masks:
         """See `Sampler.draw`."""
         if start < 0 or count < 0 or start % 2 or count % 2 or self.n_players < 2:
-            raise InvalidInput(
-                f"IndependentSizes: rows {start}..{start + count} are negative or split a pair."
-            )
+            raise InvalidInput(f"IndependentSizes: rows {start}..{start + count} are negative or split a pair.")
         pair = np.arange(start // 2, (start + count) // 2, dtype=np.uint64)
         word = on_numpy.philox(self.seed, _STREAM_SIZE, pair, np.zeros(1, np.uint64))[..., 0]
         edges = np.floor(np.cumsum(self.shares()) * 2.0**32)

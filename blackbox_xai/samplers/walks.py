@@ -43,9 +43,7 @@ class Walks:
         blocks = np.arange(-(-n // 4), dtype=np.uint64)
         row = np.arange(first, first + count, dtype=np.uint64)
         words = on_numpy.philox(self.seed, _STREAM, row[:, None], blocks[None, :])
-        key = words.reshape(count, -1)[:, :n].astype(np.uint64) << np.uint64(32) | np.arange(
-            n, dtype=np.uint64
-        )
+        key = words.reshape(count, -1)[:, :n].astype(np.uint64) << np.uint64(32) | np.arange(n, dtype=np.uint64)
         return np.argsort(key, axis=1).astype(np.int64)
 
     def draw(self, start: int, count: int) -> Masks:
@@ -54,9 +52,7 @@ class Walks:
         if n < 2:
             raise InvalidInput("Walks: one player has no walk; needs n_players >= 2.")
         if start < 0 or count < 0 or start % group or count % group:
-            raise InvalidInput(
-                f"Walks: rows {start}..{start + count} are negative or split a walk of {group} rows."
-            )
+            raise InvalidInput(f"Walks: rows {start}..{start + count} are negative or split a walk of {group} rows.")
         orders = self.orders(start // group, count // group)
         place = np.empty_like(orders)
         np.put_along_axis(place, orders, np.broadcast_to(np.arange(n), orders.shape), axis=1)
