@@ -314,8 +314,13 @@ class _Setup:
         status = "complete"
         problem: BaseException | None = None
         try:
-            for told in run(session, game.values, window=window, stop=rule if until else None):
-                show(told)
+            while True:
+                for told in run(session, game.values, window=window, stop=rule if until else None):
+                    show(told)
+                longer = None if rule.met else self._longer(session)
+                if longer is None:
+                    break
+                session = rule.session = longer
             status = "complete: until" if rule.met else "complete"
         except KeyboardInterrupt as error:
             status, problem = "partial: interrupted", error
@@ -337,6 +342,16 @@ class _Setup:
                 raise problem from None
             raise
         return self._attribution(estimate, game, status, problem)
+
+    def _longer(self, done: Session) -> Session | None:
+        """A session that also spends the rows that equal coalitions saved; it repeats what was told at no cost."""
+        saved = self.budget.left // self.playing.cost
+        if saved < done.sampler.group or self.oracle.stochastic:
+            return None
+        p = self.problem()
+        self.meter.rewind()
+        longer = self.estimator.session(replace(p, budget=(p.n_endpoints + done.planned, saved)))
+        return longer if longer.planned > done.planned else None
 
     def _attribution(self, e: Estimate, game: Game, status: str, problem: BaseException | None) -> Attribution:
         d = self.players.n_players
@@ -405,7 +420,9 @@ class _Setup:
             raise InvalidInput("Attribution.extend: this attribution has its model; leave out `oracle`.")
         self.budget.grow(rows)
         self.meter.rewind()
-        return replace(self, stages=(*self.stages, rows)).run(progress=None, until=None, on_error="partial")
+        lost = self.meter.ledger.failed  # spent without an answer: no longer to be planned on
+        stages = (self.budget.limit - rows - lost, rows)
+        return replace(self, stages=stages).run(progress=None, until=None, on_error="partial")
 
 
 class _Until:
