@@ -56,3 +56,147 @@ def unpack(bits: NDArray[np.uint8], columns: int) -> NDArray[np.bool_]:
 def set_sizes(bits: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Number of set bits a row: (m, bytes) -> (m,)."""
     return np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
+
+
+def _words(seed: int, stream: int, first: int, rows: int, words: int) -> NDArray[np.uint32]:
+    """`words` random words for each of `rows` rows from `first` on: uint32 (rows, words)."""
+    row = np.arange(first, first + rows, dtype=np.uint64)[:, None]
+    block = np.arange(-(-words // 4), dtype=np.uint64)[None]
+    return philox(seed, stream, row, block).reshape(rows, 4 * block.size)[:, :words]
+
+
+def _with_complements(present: NDArray[np.bool_], antithetic: bool) -> NDArray[np.uint8]:
+    """Packed rows (p, ...), or each followed by its complement (2p, ...)."""
+    if antithetic:
+        present = np.stack([present, ~present], axis=1).reshape(2 * present.shape[0], present.shape[1])
+    return pack(present)
+
+
+def coins(
+    seed: int, stream: int, first: int, cut: NDArray[np.uint64], players: int, antithetic: bool
+) -> NDArray[np.uint8]:
+    """Independent coins: player i of row r is present when its random word is below ``cut[r]``.
+
+    Parameters
+    ----------
+    first : int. Row number of the first row drawn (of the first pair when `antithetic`).
+    cut : uint64 (p,), 0..2**32: the inclusion probability times 2**32.
+
+    Returns
+    -------
+    uint8 (p or 2p, ceil(players / 8)) bits; with `antithetic`, row 2j + 1 is the complement of row 2j.
+    """
+    words = _words(seed, stream, first, cut.shape[0], players)
+    return _with_complements(words < cut[:, None], antithetic)
+
+
+def smooth_field(
+    seed: int,
+    stream: int,
+    first: int,
+    rows: int,
+    y: tuple[NDArray[np.int32], NDArray[np.int32]],
+    x: tuple[NDArray[np.int32], NDArray[np.int32]],
+) -> NDArray[np.int32]:
+    """A smooth random field: coarse symmetric integer noise, blurred onto the grid by taps along x, then y.
+
+    Parameters
+    ----------
+    y : (anchor int32 (H,), weight int32 (T, H)). Grid row i sums coarse rows ``anchor[i] + t`` times weight ``[t, i]``.
+    x : the same for columns, (W,) and (T, W).
+
+    Returns
+    -------
+    int32 (rows, H, W). The noise is the set bits of a 32-bit word minus 16, so variance 8.
+    """
+    (anchor_y, weight_y), (anchor_x, weight_x) = y, x
+    taps = weight_y.shape[0], weight_x.shape[0]
+    coarse = int(anchor_y[-1]) + taps[0], int(anchor_x[-1]) + taps[1]
+    words = _words(seed, stream, first, rows, coarse[0] * coarse[1])
+    noise = (np.bitwise_count(words).astype(np.int32) - 16).reshape(rows, *coarse)
+    wide = np.zeros((rows, coarse[0], anchor_x.size), np.int32)
+    for t in range(taps[1]):
+        wide += noise[:, :, anchor_x + t] * weight_x[t]
+    field = np.zeros((rows, anchor_y.size, anchor_x.size), np.int32)
+    for t in range(taps[0]):
+        field += wide[:, anchor_y + t] * weight_y[t][:, None]
+    return field
+
+
+def smooth_coins(
+    seed: int,
+    stream: int,
+    first: int,
+    cut: NDArray[np.int64],
+    fixed_size: bool,
+    y: tuple[NDArray[np.int32], NDArray[np.int32]],
+    x: tuple[NDArray[np.int32], NDArray[np.int32]],
+    antithetic: bool,
+) -> NDArray[np.uint8]:
+    """Smooth path masks: pixels of `smooth_field` below ``cut[r]``, or its ``cut[r]`` lowest pixels (`fixed_size`).
+
+    Equal pixels at the edge of a fixed size enter in order of position.
+
+    Returns
+    -------
+    uint8 (p or 2p, ceil(H * W / 8)) bits, complements as in `coins`.
+    """
+    field = smooth_field(seed, stream, first, cut.shape[0], y, x)
+    field = field.reshape(cut.shape[0], y[0].size * x[0].size)
+    if not fixed_size:
+        return _with_complements(field < cut[:, None], antithetic)
+    present = np.zeros(field.shape, bool)
+    for r, size in enumerate(cut):
+        if size > 0:
+            edge = np.partition(field[r], size - 1)[size - 1]
+            present[r] = field[r] < edge
+            present[r, np.flatnonzero(field[r] == edge)[: size - present[r].sum()]] = True
+    return _with_complements(present, antithetic)
+
+
+def zoom_axis(cells: int, size: int, shifted: bool, smooth: bool) -> NDArray[np.int32]:
+    """How positions along an axis read its cells.
+
+    Parameters
+    ----------
+    cells, size : int. Coarse cells and players along this axis.
+    shifted : bool. The cells are stretched over ``(cells + 1) * ceil(size / cells)`` positions (RISE), of which a
+        window of `size` is used; otherwise over `size` positions.
+    smooth : bool. Linear between cell centres, clamped at the ends; otherwise nearest.
+
+    Returns
+    -------
+    int32 (3, positions): lower cell, upper cell, weight 0..255 of the upper one (the lower has 255 minus that).
+    """
+    length = (cells + 1) * -(-size // cells) if shifted else size
+    position = np.arange(length, dtype=np.int64)
+    if not smooth:
+        cell = position * cells // length
+        return np.stack([cell, cell, np.zeros_like(cell)]).astype(np.int32)
+    place = np.clip((2 * position + 1) * cells - length, 0, 2 * length * (cells - 1))
+    cell = place // (2 * length)
+    weight = ((place % (2 * length)) * 255 + length) // (2 * length)
+    return np.stack([cell, np.minimum(cell + 1, cells - 1), weight]).astype(np.int32)
+
+
+def zoom(
+    levels: NDArray[np.uint8],
+    cells: tuple[int, int],
+    grid: tuple[int, int],
+    y: NDArray[np.int32],
+    x: NDArray[np.int32],
+    shift: NDArray[np.int32],
+) -> NDArray[np.uint8]:
+    """Levels of coarse cells (m, gh * gw) to levels of players (m, H * W), 0..255, by fixed-point interpolation.
+
+    `y`, `x`: from `zoom_axis`; `shift` int32 (m, 2): first position used along each axis, a row.
+    """
+    m = levels.shape[0]
+    coarse = levels.reshape(m, *cells).astype(np.int32)
+    row = np.arange(m)[:, None]
+    y_low, y_high, y_weight = y[:, shift[:, :1] + np.arange(grid[0], dtype=np.int32)]
+    x_low, x_high, x_weight = (a[:, None] for a in x[:, shift[:, 1:] + np.arange(grid[1], dtype=np.int32)])
+    wide = (255 - x_weight) * coarse[row[..., None], np.arange(cells[0])[:, None], x_low]
+    wide += x_weight * coarse[row[..., None], np.arange(cells[0])[:, None], x_high]
+    fine = (255 - y_weight[..., None]) * wide[row, y_low] + y_weight[..., None] * wide[row, y_high]
+    return ((fine + 32512) // 65025).astype(np.uint8).reshape(m, grid[0] * grid[1])

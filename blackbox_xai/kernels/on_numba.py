@@ -1,0 +1,248 @@
+"""Compiled twins of `on_numpy` for CPUs: the same functions, the same bits.
+
+Each kernel works on a range of rows without the interpreter lock, and short-lived threads share the rows out. numba's
+own `parallel=True` is not used: its default thread layer kills a process that forked after use, its other one a
+process that calls from two threads, and it costs three times the compile time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+
+from . import on_numpy
+from .on_numpy import zoom_axis
+
+__all__ = ["coins", "smooth_coins", "zoom", "zoom_axis"]
+
+U = np.uint64
+_M0, _M1 = U(0xD2511F53), U(0xCD9E8D57)
+_W0, _W1 = U(0x9E3779B9), U(0xBB67AE85)
+_LOW, _32 = U(0xFFFFFFFF), U(32)
+
+
+def threads() -> int:
+    """Threads to share work out to: numba's setting, so ``NUMBA_NUM_THREADS`` and joblib workers are obeyed."""
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+def spread(task: Callable[[int, int], None], n: int) -> None:
+    """Run ``task(lo, hi)`` over 0..n in one contiguous range a thread."""
+    workers = min(threads(), n)
+    if workers <= 1:
+        return task(0, n)
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda k: task(n * k // workers, n * (k + 1) // workers), range(workers)))
+
+
+def jit(function=None, **options):
+    """``numba.njit`` without the interpreter lock, cached on disk where some place can be written."""
+    if function is None:
+        return lambda f: jit(f, **options)
+    try:
+        return numba.njit(nogil=True, cache=True, **options)(function)
+    except RuntimeError:  # no writable place for a cache
+        return numba.njit(nogil=True, **options)(function)
+
+
+@jit(inline="always")
+def _philox(block, row, stream, key0, key1):
+    """Four words of Philox4x32-10, each a uint64 below 2**32."""
+    c0, c1, c2, c3 = block, row & _LOW, row >> _32, stream
+    for _ in range(10):
+        p0 = c0 * _M0
+        p1 = c2 * _M1
+        c0 = (p1 >> _32) ^ c1 ^ key0
+        c1 = p1 & _LOW
+        c2 = (p0 >> _32) ^ c3 ^ key1
+        c3 = p0 & _LOW
+        key0 = (key0 + _W0) & _LOW
+        key1 = (key1 + _W1) & _LOW
+    return c0, c1, c2, c3
+
+
+@jit(inline="always")
+def _popcount(v):
+    v = v - ((v >> U(1)) & U(0x55555555))
+    v = (v & U(0x33333333)) + ((v >> U(2)) & U(0x33333333))
+    v = (v + (v >> U(4))) & U(0x0F0F0F0F)
+    return ((v * U(0x01010101)) >> U(24)) & U(0xFF)
+
+
+@jit
+def _pack_row(flags, out):
+    """Bytes 0/1, a multiple of 8 of them, to bits; the first flag becomes the lowest bit."""
+    eights = flags.view(np.uint64)
+    for b in range(out.shape[0]):
+        out[b] = np.uint8((eights[b] * U(0x0102040810204080)) >> U(56))
+
+
+@jit
+def _complement(row, players, out):
+    for b in range(row.shape[0]):
+        out[b] = ~row[b]
+    if players % 8:
+        out[-1] &= np.uint8((1 << (players % 8)) - 1)
+
+
+@jit
+def _coins(lo, hi, key0, key1, stream, first, cut, players, pair, out):
+    blocks = (players + 3) // 4
+    flags = np.zeros(8 * ((players + 7) // 8) + 8, np.uint8)
+    for r in range(lo, hi):
+        row, limit = U(first + r), cut[r]
+        for b in range(blocks):
+            w0, w1, w2, w3 = _philox(U(b), row, stream, key0, key1)
+            flags[4 * b] = w0 < limit
+            flags[4 * b + 1] = w1 < limit
+            flags[4 * b + 2] = w2 < limit
+            flags[4 * b + 3] = w3 < limit
+        flags[players:] = 0
+        if pair:
+            _pack_row(flags, out[2 * r])
+            _complement(out[2 * r], players, out[2 * r + 1])
+        else:
+            _pack_row(flags, out[r])
+
+
+def coins(seed, stream, first, cut, players, antithetic):
+    """See `on_numpy.coins`."""
+    out = np.empty((len(cut) * (1 + antithetic), (players + 7) // 8), np.uint8)
+    key = U(seed & 0xFFFFFFFF), U(seed >> 32)
+    spread(lambda lo, hi: _coins(lo, hi, *key, U(stream), first, cut, players, antithetic, out), len(cut))
+    return out
+
+
+@jit
+def _field(key0, key1, stream, row, anchor_y, weight_y, anchor_x, weight_x, noise, wide, field):
+    """One row of `smooth_field` into `field` (H, W)."""
+    coarse_h, coarse_w = wide.shape[0], noise.shape[1]
+    cells = coarse_h * coarse_w
+    flat = noise.reshape(-1)
+    for b in range((cells + 3) // 4):
+        w0, w1, w2, w3 = _philox(U(b), row, stream, key0, key1)
+        flat[4 * b] = np.int32(_popcount(w0)) - 16
+        flat[4 * b + 1] = np.int32(_popcount(w1)) - 16
+        flat[4 * b + 2] = np.int32(_popcount(w2)) - 16
+        flat[4 * b + 3] = np.int32(_popcount(w3)) - 16
+    taps_y, taps_x = weight_y.shape[0], weight_x.shape[0]
+    height, width = field.shape
+    for i in range(coarse_h):
+        line = wide[i]
+        line[:] = 0
+        for t in range(taps_x):
+            for j in range(width):
+                line[j] += noise[i, anchor_x[j] + t] * weight_x[t, j]
+    for i in range(height):
+        line = field[i]
+        line[:] = 0
+        for t in range(taps_y):
+            weight = weight_y[t, i]
+            source = wide[anchor_y[i] + t]
+            for j in range(width):
+                line[j] += source[j] * weight
+
+
+@jit
+def _smooth(lo, hi, key0, key1, stream, first, cut, ay, wy, ax, wx, pair, out):
+    height, width = ay.shape[0], ax.shape[0]
+    players = height * width
+    coarse_h, coarse_w = ay[-1] + wy.shape[0], ax[-1] + wx.shape[0]
+    noise = np.empty((coarse_h + (4 + coarse_w) // coarse_w, coarse_w), np.int32)  # room for the last block
+    wide = np.empty((coarse_h, width), np.int32)
+    field = np.empty((height, width), np.int32)
+    flags = np.zeros(8 * ((players + 7) // 8), np.uint8)
+    for r in range(lo, hi):
+        _field(key0, key1, stream, U(first + r), ay, wy, ax, wx, noise, wide, field)
+        limit = np.int32(cut[r])
+        flat = field.reshape(-1)
+        for i in range(players):
+            flags[i] = flat[i] < limit
+        if pair:
+            _pack_row(flags, out[2 * r])
+            _complement(out[2 * r], players, out[2 * r + 1])
+        else:
+            _pack_row(flags, out[r])
+
+
+@jit
+def _smooth_sized(lo, hi, key0, key1, stream, first, cut, ay, wy, ax, wx, pair, out):
+    height, width = ay.shape[0], ax.shape[0]
+    players = height * width
+    coarse_h, coarse_w = ay[-1] + wy.shape[0], ax[-1] + wx.shape[0]
+    noise = np.empty((coarse_h + (4 + coarse_w) // coarse_w, coarse_w), np.int32)
+    wide = np.empty((coarse_h, width), np.int32)
+    field = np.empty((height, width), np.int32)
+    flags = np.zeros(8 * ((players + 7) // 8), np.uint8)
+    for r in range(lo, hi):
+        _field(key0, key1, stream, U(first + r), ay, wy, ax, wx, noise, wide, field)
+        flat, size = field.reshape(-1), cut[r]
+        flags[:] = 0
+        if size > 0:
+            limit = np.partition(flat, size - 1)[size - 1]
+            left = size
+            for i in range(players):
+                flags[i] = flat[i] < limit
+                left -= flags[i]
+            for i in range(players):
+                if left > 0 and flat[i] == limit:
+                    flags[i] = 1
+                    left -= 1
+        if pair:
+            _pack_row(flags, out[2 * r])
+            _complement(out[2 * r], players, out[2 * r + 1])
+        else:
+            _pack_row(flags, out[r])
+
+
+def smooth_coins(seed, stream, first, cut, fixed_size, y, x, antithetic):
+    """See `on_numpy.smooth_coins`."""
+    players = y[0].size * x[0].size
+    out = np.empty((len(cut) * (1 + antithetic), (players + 7) // 8), np.uint8)
+    key = U(seed & 0xFFFFFFFF), U(seed >> 32)
+    code = _smooth_sized if fixed_size else _smooth
+    spread(lambda lo, hi: code(lo, hi, *key, U(stream), first, cut, *y, *x, antithetic, out), len(cut))
+    return out
+
+
+@jit
+def zoom_wide(cells, gh, gw, x, sx, wide):
+    """Horizontal half of `zoom` for one row: cells (gh * gw,) to `wide` int32 (gh, W)."""
+    for g in range(gh):
+        for j in range(wide.shape[1]):
+            weight = x[2, sx + j]
+            low, high = np.int32(cells[g * gw + x[0, sx + j]]), np.int32(cells[g * gw + x[1, sx + j]])
+            wide[g, j] = (255 - weight) * low + weight * high
+
+
+@jit
+def zoom_line(wide, y, position, out):
+    """Vertical half of `zoom` for one line of the grid: uint8 (W,)."""
+    low, high = wide[y[0, position]], wide[y[1, position]]
+    weight = np.int32(y[2, position])
+    rest = np.int32(255 - weight)
+    for j in range(out.shape[0]):
+        value = np.uint32(rest * low[j] + weight * high[j] + 32512)
+        out[j] = np.uint8(value // np.uint32(65025))
+
+
+@jit
+def _zoom(lo, hi, levels, gh, gw, height, width, y, x, shift, out):
+    wide = np.empty((gh, width), np.int32)
+    for r in range(lo, hi):
+        zoom_wide(levels[r], gh, gw, x, shift[r, 1], wide)
+        for i in range(height):
+            zoom_line(wide, y, shift[r, 0] + i, out[r, i * width : (i + 1) * width])
+
+
+def zoom(levels, cells, grid, y, x, shift):
+    """See `on_numpy.zoom`."""
+    out = np.empty((len(levels), grid[0] * grid[1]), np.uint8)
+    spread(lambda lo, hi: _zoom(lo, hi, levels, *cells, *grid, y, x, shift, out), len(levels))
+    return out
+
+
+pack, unpack, set_sizes = on_numpy.pack, on_numpy.unpack, on_numpy.set_sizes
