@@ -199,3 +199,12 @@ def test_small_draws_never_load_numba():
         "bad = {'numba', 'scipy', 'torch'} & set(sys.modules); assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_cuda_without_a_gpu_names_the_fix(monkeypatch):
+    from blackbox_xai.kernels import on_cuda
+
+    monkeypatch.setattr(on_cuda, "why_not", lambda: "no CUDA GPU or driver was found")
+    for make in (lambda: samplers.Coins(4, device="cuda"), lambda: samplers.SmoothedCoins((40, 40), device="cuda")):
+        with pytest.raises(InvalidInput, match=r'no CUDA GPU.*device="cpu".*blackbox-xai\[cuda\]'):
+            make()

@@ -48,7 +48,7 @@ def test_coins_agree(players, antithetic):
 def test_smooth_coins_agree(grid, fixed_size):
     y, x = blur_taps(grid[0], 2.5), blur_taps(grid[1], 2.5)
     n = grid[0] * grid[1]
-    cut = np.array([0, 1, n // 3, n - 1, n]) if fixed_size else np.array([-(2**31) + 1, -10**7, 0, 10**8, 2**31 - 1])
+    cut = np.array([0, 1, n // 3, n - 1, n]) if fixed_size else np.array([-(2**31) + 1, -(10**7), 0, 10**8, 2**31 - 1])
     args = (99, 3, 2**32 - 2, cut, fixed_size, y, x, True)
     reference = on_numpy.smooth_coins(*args)
     assert np.array_equal(reference, on_numba.smooth_coins(*args))

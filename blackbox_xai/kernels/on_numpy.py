@@ -11,7 +11,9 @@ _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 
 
-def philox(seed: int, stream: int, row: NDArray[np.uint64], block: NDArray[np.uint64]) -> NDArray[np.uint32]:
+def philox(
+    seed: int, stream: int, row: NDArray[np.uint64] | np.uint64, block: NDArray[np.uint64] | np.uint64
+) -> NDArray[np.uint32]:
     """Philox4x32-10 words: a pure function of (seed, stream, row, block).
 
     Parameters

@@ -13,8 +13,14 @@ _HOME = {
     "RiseGrids": "grids",
     "PickFreeze": "pick_freeze",
     "SpaceFilling": "pick_freeze",
+    "Sizes": "sizes",
+    "IndependentSizes": "sizes",
+    "Walks": "walks",
+    "LevelCoins": "levels",
+    "LevelGrid": "levels",
+    "Flips": "levels",
 }
-__all__ = [*_HOME]  # noqa: PLE0604
+__all__ = [*_HOME]
 
 
 def __getattr__(name: str) -> Any:

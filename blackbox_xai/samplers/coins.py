@@ -175,7 +175,8 @@ def normal_cut(alpha: NDArray[np.float64], weight_y: Ints, weight_x: Ints) -> ND
     peak_x = np.mean((weight_x.astype(np.float64) ** 4).sum(axis=0) / norm_x**2)
     t = t + (-2 / 32) * peak_y * peak_x / 24 * (t**3 - 3 * t)
     spread = math.sqrt(8 * float(norm_y.mean()) * float(norm_x.mean()))
-    return np.ceil(np.clip(spread * t, -(2**31) + 1, 2**31 - 1)).astype(np.int64)
+    cut: NDArray[np.int64] = np.ceil(np.clip(spread * t, -(2**31) + 1, 2**31 - 1)).astype(np.int64)
+    return cut
 
 
 def fixed_sizes(alpha: NDArray[np.float64], uniform: NDArray[np.float64], players: int) -> NDArray[np.int64]:
@@ -186,7 +187,9 @@ def fixed_sizes(alpha: NDArray[np.float64], uniform: NDArray[np.float64], player
     """
     t = alpha * (players - 1)
     rank = np.ceil(t) - 1
-    return (rank + (uniform < np.minimum(1.0, (t - rank) * players / max(players - 1, 1)))).astype(np.int64)
+    more = uniform < np.minimum(1.0, (t - rank) * players / max(players - 1, 1))
+    size: NDArray[np.int64] = (rank + more).astype(np.int64)
+    return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +227,8 @@ class SmoothedCoins:
             raise InvalidInput(f"SmoothedCoins: sigma {self.sigma} px is below 1; use Coins for independent pixels.")
         if 2 * self.sigma > min(self.grid):
             raise InvalidInput(
-                f"SmoothedCoins: grid {tuple(self.grid)} is too small for sigma {self.sigma} px: a mask would be almost "
-                f"all present or all absent. Use sigma of at most {min(self.grid) / 2:g}, or Coins."
+                f"SmoothedCoins: grid {tuple(self.grid)} is too small for sigma {self.sigma} px: a mask would be "
+                f"almost all present or all absent. Use sigma of at most {min(self.grid) / 2:g}, or Coins."
             )
         check_device("SmoothedCoins", self.device)
 
@@ -256,6 +259,4 @@ class SmoothedCoins:
         code = dispatch.pick(count * self.n_players, self.device)
         stream = STREAMS["SmoothedCoins"]
         bits = code.smooth_coins(int(self.seed), stream, first, cut, self.fixed_size, y, x, self.antithetic)
-        return Masks(
-            bits, self.n_players, start=start, group=self.group, alpha=_alpha(cuts, self.antithetic)
-        )
+        return Masks(bits, self.n_players, start=start, group=self.group, alpha=_alpha(cuts, self.antithetic))

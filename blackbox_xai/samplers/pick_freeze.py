@@ -156,4 +156,6 @@ def _check_zoom(who: str, n_cells: int, zoom: Zoom | None) -> None:
         return
     check_grid(who, zoom.grid)
     if zoom.cells[0] * zoom.cells[1] != n_cells or zoom.shift is not None:
-        raise InvalidInput(f"{who}: zoom of {zoom.cells} cells for {n_cells}; give cells that multiply to it, no shift.")
+        raise InvalidInput(
+            f"{who}: zoom of {zoom.cells} cells for {n_cells}; give cells that multiply to it, no shift."
+        )
