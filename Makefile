@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 .PHONY: demo test lint clean
 
 demo: .venv/demo.stamp
-	.venv/bin/blackbox-xai demo --out demo.html
+	.venv/bin/python -m blackbox_xai demo --out demo.html
 
 test: .venv-test/test.stamp
 	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest -n 2 --dist worksteal
@@ -18,13 +18,13 @@ lint: .venv-test/test.stamp
 .venv/demo.stamp: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --upgrade pip
-	.venv/bin/python -m pip install --quiet -e ".[demo]"
+	.venv/bin/python -m pip install --quiet ".[demo]"
 	touch $@
 
 .venv-test/test.stamp: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/python -m pip install --quiet --upgrade pip
-	.venv-test/bin/python -m pip install --quiet -e ".[test]"
+	.venv-test/bin/python -m pip install --quiet ".[test]"
 	touch $@
 
 clean:

@@ -39,6 +39,9 @@ class Attribution:
     ledger : rows scored, answered, failed, from_store, repeated; batches; seconds_model, seconds_outside; cost.
     diagnostics : plain values of the method's own.
     provenance : versions and settings.
+    answers : float64 (coalitions,) or (coalitions, k), every value paid for, endpoints first; None where a coalition
+        costs several rows.
+    recipe : plain values and arrays from which a loaded attribution can be extended.
     """
 
     values: NDArray[np.float64]
@@ -59,6 +62,8 @@ class Attribution:
     ledger: dict[str, Any] = field(default_factory=dict)
     diagnostics: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    answers: NDArray[np.float64] | None = field(default=None, repr=False)
+    recipe: dict[str, Any] = field(default_factory=dict, repr=False)
     _extend: Callable[[int, Any], Attribution] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
@@ -89,6 +94,8 @@ class Attribution:
             std_error=None if self.std_error is None else self.std_error[:, j],
             interactions=None if self.interactions is None else self.interactions[..., j],
             target=None if self.target is None else [self.target[j]],
+            answers=None,
+            recipe={},
             _extend=None,
         )
 
@@ -168,17 +175,19 @@ class Attribution:
         Parameters
         ----------
         budget : int. Rows beyond those already allowed.
-        oracle : needed for a loaded attribution, which has no model.
+        oracle : the model again, for a loaded attribution, which has none; anything ``explain`` takes.
 
         Raises
         ------
-        InvalidInput : there is no model to ask (a loaded attribution without `oracle`).
+        InvalidInput : there is no model to ask (a loaded attribution without `oracle`), or nothing to go on from.
         """
-        if self._extend is None:
-            raise InvalidInput(
-                "Attribution.extend: this attribution has no model to ask; extend the one that explain() returned."
-            )
-        return self._extend(budget, oracle)
+        if self._extend is not None:
+            return self._extend(budget, oracle)
+        if oracle is None:
+            raise InvalidInput("Attribution.extend: a loaded attribution has no model to ask; pass oracle=...")
+        from . import resume
+
+        return resume.extend(self, budget, oracle)
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw it with matplotlib on `ax` (or a new figure); returns the Axes, never shows."""
@@ -255,8 +264,9 @@ def _strip(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
     if isinstance(value, np.ndarray):
         if value.dtype == object:
             return [_strip(v, path, arrays) for v in value.tolist()]
-        arrays[path] = value
-        return {"__array__": path}
+        same = next((name for name, a in arrays.items() if a is value), None)  # the photograph is kept once
+        arrays[same or path] = value
+        return {"__array__": same or path}
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):

@@ -6,7 +6,7 @@ import difflib
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -123,7 +123,7 @@ def explain(
 
     Cost: at most `budget` rows.
     """
-    setup = _Setup.make(model, x, budget, method, target, players, baseline, groups, seed, on_error, batch_size)
+    setup = Run.make(model, x, budget, method, target, players, baseline, groups, seed, on_error, batch_size)
     return setup.run(progress=progress, until=until, on_error=on_error)
 
 
@@ -146,7 +146,7 @@ def plan(
     ------
     InvalidInput, TooFewQueries : as ``explain`` would.
     """
-    s = _Setup.make(model, x, budget, method, target, players, baseline, groups, seed, "partial", batch_size)
+    s = Run.make(model, x, budget, method, target, players, baseline, groups, seed, "partial", batch_size)
     p = s.problem()
     rows = s.estimator.rows(p) * s.players.cost + s.oracle.setup_rows
     size = s.oracle.batch_size
@@ -218,7 +218,7 @@ def make_players(x: Any, players: str | None, baseline: Any, groups: Any, seed: 
 
 
 @dataclass
-class _Setup:
+class Run:
     """One run, checked and ready; nothing sent yet. Kept by the attribution for `extend`."""
 
     oracle: Oracle
@@ -246,7 +246,7 @@ class _Setup:
         seed: Any,
         on_error: Any,
         batch_size: Any,
-    ) -> _Setup:
+    ) -> Run:
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
             raise InvalidInput(f"seed must be a whole number, 0 <= seed < 2**64, got {seed!r}.")
         if on_error not in ("partial", "raise"):
@@ -259,6 +259,22 @@ class _Setup:
             players = make_players(x, players, baseline, groups, int(seed), pixels=estimator.on_grid)
         elif baseline is not None or groups is not None:
             raise InvalidInput("baseline and groups belong to the Players object; give them there.")
+        made = cls.of(oracle, players, estimator, own, target, int(seed), Meter(oracle, own))
+        made.session()  # raises what there is to raise, before any query
+        return made
+
+    @classmethod
+    def of(
+        cls,
+        oracle: Oracle,
+        players: Players,
+        estimator: Estimator,
+        budget: QueryBudget,
+        target: Target,
+        seed: int,
+        meter: Meter,
+    ) -> Run:
+        """A run of players that are made already; dummies leave the game where there is no grid."""
         active, playing = np.arange(players.n_players), players
         dummies = players.dummies()
         if dummies.all():
@@ -273,20 +289,7 @@ class _Setup:
                 f"{estimator.name} does not play single pixels ({players.n_players} of them); "
                 "use players='segments', or a method such as 'gefa'."
             )
-        setup = cls(
-            oracle,
-            players,
-            playing,
-            active,
-            estimator,
-            own,
-            (own.limit,),
-            target,
-            int(seed),
-            Meter(oracle, own),
-        )
-        setup.session()  # raises what there is to raise, before any query
-        return setup
+        return cls(oracle, players, playing, active, estimator, budget, (budget.limit,), target, seed, meter)
 
     def problem(self) -> Problem:
         stages = list(self.stages)
@@ -341,7 +344,7 @@ class _Setup:
             if problem is not None:
                 raise problem from None
             raise
-        return self._attribution(estimate, game, status, problem)
+        return self._attribution(estimate, session, game, status, problem)
 
     def _longer(self, done: Session) -> Session | None:
         """A session that also spends the rows that equal coalitions saved; it repeats what was told at no cost."""
@@ -353,7 +356,9 @@ class _Setup:
         longer = self.estimator.session(replace(p, budget=(p.n_endpoints + done.planned, saved)))
         return longer if longer.planned > done.planned else None
 
-    def _attribution(self, e: Estimate, game: Game, status: str, problem: BaseException | None) -> Attribution:
+    def _attribution(
+        self, e: Estimate, session: Session, game: Game, status: str, problem: BaseException | None
+    ) -> Attribution:
         d = self.players.n_players
         values, error, pairs = self._all(e.values, d), e.std_error, e.interactions
         error = None if error is None else self._all(error, d)
@@ -406,8 +411,23 @@ class _Setup:
                 "oracle": self.oracle.name,
                 "coalitions": e.n_rows,
             },
-            _extend=self._extend,
+            answers=session.answers if self.playing.cost == 1 else None,
+            recipe=self._recipe(session),
+            _extend=self.extend,
         )
+
+    def _recipe(self, session: Session) -> dict[str, Any]:
+        """What `resume` needs: nothing where the method is no plain configuration."""
+        parameters = {f.name: getattr(self.estimator, f.name) for f in fields(self.estimator)}  # type: ignore[arg-type]
+        if METHODS.get(self.estimator.name) is not type(self.estimator):
+            return {}
+        return {
+            "parameters": parameters,
+            "players": type(self.players).__name__,
+            "arguments": self.players.state(),
+            "coalitions": list(session.problem.budget),
+            "labels": session.problem.labels,
+        }
 
     def _all(self, values: NDArray[np.float64], d: int) -> NDArray[np.float64]:
         """From the players in play to all of them; dummies get 0."""
@@ -415,7 +435,7 @@ class _Setup:
         out[self.active] = values
         return out
 
-    def _extend(self, rows: int, oracle: Any) -> Attribution:
+    def extend(self, rows: int, oracle: Any) -> Attribution:
         if oracle is not None and oracle is not self.oracle:
             raise InvalidInput("Attribution.extend: this attribution has its model; leave out `oracle`.")
         self.budget.grow(rows)

@@ -24,12 +24,13 @@ ALLOWED = {
     "samplers": {"kernels", "masks", "errors"},
     "exact": {"kernels", "masks", "errors"},
     "estimators": {"samplers", "exact", "kernels", "masks", "attribution", "errors"},
-    "driver": ALL - FACES - {"study", "metrics", "whitebox"},
+    "driver": ALL - FACES - {"study", "metrics", "whitebox", "resume"},
+    "resume": ALL - FACES - {"study", "metrics", "whitebox"},
     "whitebox": ALL - FACES - {"study", "metrics"},
     "metrics": ALL - FACES - {"study"},
     "study": ALL - FACES,
 }
-INSIDE_METHODS = {"attribution": {"plots", "report", "driver"}}
+INSIDE_METHODS = {"attribution": {"plots", "report", "resume"}}
 
 
 def ours(tree: ast.AST, package: tuple[str, ...]) -> list[tuple[str, int, bool]]:

@@ -238,6 +238,7 @@ def test_save_and_load(tmp_path: Any) -> None:
         assert np.array_equal(b.data, a.data)
         with pytest.raises(InvalidInput, match="no model"):
             b.extend(10)
+        assert (tmp_path / f"a{suffix}").stat().st_size < 100_000
     assert b.data.dtype == np.uint8
     (tmp_path / "no.json").write_text("[1]")
     with pytest.raises(InvalidInput, match="does not hold an attribution"):
@@ -286,3 +287,40 @@ def test_no_warning_reaches_the_user() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         explain(lambda t: np.zeros(len(t)), TEXT, budget=100)  # constant: no spread at all
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_a_loaded_attribution_goes_on_where_it_stopped(suffix: str, tmp_path: Any) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"age": [30, 40], "city": ["Rome", "Oslo"], "rate": [0.5, 0.7], "a": [1, 2], "b": [3.0, 4.0]})
+
+    def price(rows: Any) -> Any:
+        return rows["age"] * (rows["city"] == "Rome") + rows["rate"] * rows["a"] + rows["b"]
+
+    image = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    cases: list[tuple[Any, Any, dict[str, Any]]] = [
+        (bag_of_words({"good": 1.0, "not": -2.0}), TEXT, {}),
+        (price, frame.iloc[[0]], {"baseline": frame.iloc[[1]], "budget": 12}),
+        (
+            lambda b: np.stack([b[:, :4].mean((1, 2, 3)), b.mean((1, 2, 3))], 1),
+            image,
+            {"method": "rise", "target": [1, 0]},
+        ),
+    ]
+    for model, x, options in cases:
+        seen: list[int] = []
+
+        def counted(batch: Any, model: Any = model, seen: list[int] = seen) -> Any:
+            seen.append(len(batch))
+            return model(batch)
+
+        a = explain(counted, x, **{"budget": 60, **options})
+        b = load(a.save(tmp_path / f"a{suffix}"))
+        del seen[:]
+        c = b.extend(20, oracle=counted)
+        whole = explain(model, x, **{**options, "budget": options.get("budget", 60) + 20})
+        assert np.array_equal(c.values, whole.values)
+        assert c.ledger["scored"] == a.ledger["scored"] + sum(seen) <= a.ledger["scored"] + 20
+    odd = explain(model, x, budget=60, method="rise", target=lambda s: s[:, 0]).save(tmp_path / "b.npz")
+    with pytest.raises(InvalidInput, match="no answers"):
+        load(odd).extend(5, oracle=model)

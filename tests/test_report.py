@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from test_plots import image, table, text
+from tests.test_plots import image, table, text
 
 from blackbox_xai import Attribution, report
 

@@ -181,6 +181,14 @@ class Session(ABC):
             )
         return e
 
+    @final
+    @property
+    def answers(self) -> Floats:
+        """All values told, in order, endpoints first: (rows,) or (rows, k)."""
+        parts = ([] if self._ends is None else [self._ends]) + self._values
+        table = np.concatenate(parts) if parts else np.zeros((0, 1))
+        return table[:, 0] if self._scalar else table
+
     def _enough(self) -> bool:
         return bool(self.told >= self.sampler.group)
 

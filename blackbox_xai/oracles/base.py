@@ -203,6 +203,12 @@ class Meter:
         """Begin the sequence of questions again: a stochastic oracle's repeats get the answers they had."""
         self._seen.clear()
 
+    def remember(self, keys: list[bytes], scores: Floats) -> None:
+        """Take in answers that were paid for earlier, one row of `scores` (rows, k) a key, in the order asked."""
+        if self.oracle.stochastic:
+            keys = [self._numbered(key) for key in keys]
+        self._answers.update(zip(keys, scores))
+
     def _numbered(self, key: bytes) -> bytes:
         self._seen[key] += 1
         return key + self._seen[key].to_bytes(8, "little")

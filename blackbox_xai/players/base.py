@@ -74,6 +74,15 @@ class Players(ABC):
         """What pictures need: ``data`` (the input) and arrays or lists that place the players in it."""
 
     @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Arguments (plain values and arrays) that make these players again through `restore`."""
+
+    @classmethod
+    def restore(cls, state: dict[str, Any]) -> Players:
+        """Players made from what `state` gave."""
+        return cls(**state)
+
+    @abstractmethod
     def row_bytes(self) -> int:
         """Bytes of one composed input, for planning."""
 

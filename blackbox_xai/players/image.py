@@ -95,6 +95,10 @@ class ImagePixels(Players):
         """The picture and its grid."""
         return {"data": self.image, "grid": list(self.image.shape[:2])}
 
+    def state(self) -> dict[str, Any]:
+        """See `Players.state`."""
+        return {"image": self.image, "baseline": self.baseline}
+
     def row_bytes(self) -> int:
         """Bytes of one image."""
         return int(self.image.nbytes)
@@ -163,6 +167,10 @@ class ImageSegments(Players):
         number = np.full(int(self.labels.max()) + 1, -1, np.int32)
         number[self._active] = np.arange(self.n_players)
         return {"data": self.image, "segments": number[self.labels]}
+
+    def state(self) -> dict[str, Any]:
+        """See `Players.state`."""
+        return {"image": self.image, "baseline": self.baseline, "segments": self.labels}
 
     def row_bytes(self) -> int:
         """Bytes of one image."""

@@ -138,6 +138,39 @@ class Columns(Players):
         shown = [values[own[0]] if len(own) == 1 else [values[i] for i in own] for own in self._owner]
         return {"data": shown}
 
+    def state(self) -> dict[str, Any]:
+        """See `Players.state`."""
+        frame = self._frame
+        return {
+            "row": self.row,
+            "background": self.background,
+            "names": list(self.columns),
+            "groups": {k: m for k, m in self.members.items() if len(m) > 1},
+            "all_rows": self.cost > 1,
+            "seed": self.seed,
+            "types": None if frame is None else [[c, str(t)] for c, t in frame.dtypes.items()],
+        }
+
+    @classmethod
+    def restore(cls, state: dict[str, Any]) -> Players:
+        """See `Players.restore`; rows of a DataFrame come back as DataFrames of the same types."""
+        row, background = (
+            a if isinstance(a, np.ndarray) else np.array(a, dtype=object) for a in (state["row"], state["background"])
+        )
+        if state["types"] is not None:
+            import pandas as pd
+
+            types = {c: t for c, t in state["types"]}
+            row, background = (pd.DataFrame(a, columns=list(types)).astype(types) for a in (row, background))
+        return cls(
+            row,
+            background,
+            groups=state["groups"],
+            all_rows=state["all_rows"],
+            seed=state["seed"],
+            names=state["names"],
+        )
+
     def row_bytes(self) -> int:
         """Bytes of one row."""
         return int(self.row.nbytes)

@@ -107,6 +107,19 @@ class Spans(Players):
         """The text and the spans in play."""
         return {"data": self.text, "spans": [list(self.spans[i]) for i in self._active]}
 
+    def state(self) -> dict[str, Any]:
+        """See `Players.state`."""
+        return {"text": self.text, "spans": self.spans, "baseline": self.baseline, "empty": self.empty}
+
+    @classmethod
+    def restore(cls, state: dict[str, Any]) -> Players:
+        """Words and tokens come back as the spans they were."""
+        other = object.__new__(cls)
+        Spans.__init__(
+            other, state["text"], [(a, b) for a, b in state["spans"]], state["baseline"], empty=state["empty"]
+        )
+        return other
+
     def row_bytes(self) -> int:
         """Bytes of the text."""
         return len(self.text.encode())
