@@ -15,7 +15,7 @@ from ..errors import InvalidInput
 class Blur:
     """A Gaussian-blurred copy of the image.
 
-    sigma : float or None. Pixels; None means 5 at a side of 224, in proportion to the longer side.
+    sigma : float or None. Pixels; None means 5 at a side of 224, in proportion to the longer side, at least 2.
     """
 
     sigma: float | None = None
@@ -23,7 +23,7 @@ class Blur:
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         from scipy.ndimage import gaussian_filter
 
-        sigma = max(image.shape[:2]) * 5 / 224 if self.sigma is None else self.sigma
+        sigma = max(2.0, max(image.shape[:2]) * 5 / 224) if self.sigma is None else self.sigma
         if not sigma > 0:
             raise InvalidInput(f"Blur: sigma must be > 0 pixels, got {sigma}.")
         blurred = gaussian_filter(image.astype(np.float32), (sigma, sigma, 0), mode="reflect", truncate=3.0)
