@@ -48,4 +48,4 @@ class _Walking(Session):
         np.put_along_axis(part, np.broadcast_to(orders[:, :, None], step.shape), step, axis=1)
         phi = part.mean(axis=0)
         error = None if walks < 2 else part.std(axis=0, ddof=1) / np.sqrt(walks)
-        return self._estimate(base, full, phi, error, walks=walks)
+        return self._estimate(base, full, phi, error, walks=walks, degrees_of_freedom=walks - 1)

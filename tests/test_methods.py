@@ -1,0 +1,277 @@
+"""One suite over every method: budgets, the session's contract, and the truth of values and standard
+errors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from games import saturating, table_of, unanimity
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.stats import t as student_t
+
+from blackbox_xai import estimators
+from blackbox_xai.errors import InvalidInput, TooFewQueries
+from blackbox_xai.estimators import METHODS, Problem
+
+NAMES = sorted(METHODS)
+DESIGNS = {"permutation", "sobol"}  # whole walks and whole points
+SHAPLEY = [n for n in NAMES if METHODS[n].estimates.startswith("Shapley values")]
+UNBIASED = {
+    "permutation": METHODS["permutation"](),
+    "gefa-mean": estimators.GEFA(form="mean"),
+    "rise-official": estimators.RISE(form="official", keep=0.4),
+}
+quick = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def counted(f):
+    """The game, and the list of how many rows each call valued."""
+    asked = []
+
+    def g(z):
+        asked.append(len(z))
+        return f(z)
+
+    return g, asked
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_budget_holds_from_zero_up(name):
+    method, game = METHODS[name](), unanimity(6, seed=1)
+    refused = []
+    for budget in range(66):
+        f, asked = counted(game)
+        try:
+            got = method.estimate(f, 6, budget=budget, seed=3)
+        except TooFewQueries as error:
+            refused.append((error.needed, error.budget, str(error), list(asked)))
+            continue
+        assert sum(asked) <= budget
+        assert got.ledger["scored"] == sum(asked)
+        assert np.all(np.isfinite(got.values))
+        assert budget >= method.minimum(Problem(6, (budget,)))
+    assert sum(asked) == 64
+    assert [budget for _, budget, _, _ in refused] == list(range(len(refused)))
+    assert all(needed > b and f"minimum of {needed}" in text and not a for needed, b, text, a in refused)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("d", "budget"), [(12, 300), (30, 500), (100, 1000), (300, 700)])
+def test_most_of_the_budget_is_used(name, d, budget):
+    method = METHODS[name]()
+    problem = Problem(d, (budget,))
+    if budget < method.minimum(problem):
+        with pytest.raises(TooFewQueries):
+            method.session(problem)
+        return
+    session = method.session(problem)
+    group = session.sampler.group
+    assert method.rows(problem) <= budget
+    assert method.rows(problem) > (budget - group if name in DESIGNS else 0.95 * budget)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_coalition_affordable_is_exact(name):
+    method, game = METHODS[name](), unanimity(6, seed=2)
+    got = method.estimate(game, 6, budget=64)
+    np.testing.assert_allclose(got.values, method.exact(table_of(game, 6)[:, None])[:, 0], atol=1e-12)
+    assert not got.std_error.any()
+    if name in SHAPLEY:
+        np.testing.assert_allclose(got.values, game.shapley, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@quick
+@given(
+    d=st.integers(2, 14), extra=st.integers(0, 200), seed=st.integers(0, 2**64 - 1), chunk=st.integers(1, 90)
+)
+def test_ask_is_a_read_and_chunks_change_nothing(name, d, extra, seed, chunk):
+    method, f = METHODS[name](), saturating(d, seed=1)
+    budget = method.minimum(Problem(d, (10**6,))) + extra
+    session = method.session(Problem(d, (budget,), seed))
+    told = 0
+    while len(masks := session.ask(chunk)):
+        np.testing.assert_array_equal(masks.dense(), session.ask(chunk).dense())
+        session.tell(masks, f(masks.dense()))
+        told += len(masks)
+    assert told <= budget
+    assert told == session.result().n_rows
+    whole = method.session(Problem(d, (budget,), seed))
+    while len(masks := whole.ask(10**6)):
+        whole.tell(masks, np.concatenate([f(row[None]) for row in masks.dense()]))
+    one = method.session(Problem(d, (budget,), seed))
+    while len(masks := one.ask(chunk)):
+        one.tell(masks, np.concatenate([f(row[None]) for row in masks.dense()]))
+    np.testing.assert_array_equal(whole.result().values, one.result().values)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outputs_are_columns(name):
+    method, f, g = METHODS[name](), saturating(10, seed=1), unanimity(10, seed=5)
+    both = method.estimate(lambda z: np.stack([f(z), g(z)], axis=1), 10, budget=200, seed=1)
+    assert both.values.shape == both.std_error.shape == (10, 2)
+    for column, game in enumerate((f, g)):
+        alone = method.estimate(game, 10, budget=200, seed=1)
+        np.testing.assert_allclose(both.values[:, column], alone.values, rtol=1e-7, atol=1e-9)
+        assert both.base_values[column] == alone.base_values
+
+
+@pytest.mark.parametrize("name", SHAPLEY)
+@pytest.mark.parametrize("scale", [1e12, 1e-12])
+def test_values_sum_to_the_total_at_any_scale(name, scale):
+    game = unanimity(25, seed=3)
+    got = METHODS[name]().estimate(lambda z: scale * game(z), 25, budget=400, seed=2)
+    total = got.full_values - got.base_values
+    assert got.values.sum() == pytest.approx(total, rel=1e-9, abs=1e-9 * np.abs(got.values).max())
+    unit = METHODS[name]().estimate(game, 25, budget=400, seed=2)
+    assert unit.values.sum() == pytest.approx(unit.full_values - unit.base_values, abs=1e-9)
+    np.testing.assert_allclose(got.values, scale * unit.values, rtol=1e-5, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_constant_game_gives_zeros(name):
+    got = METHODS[name]().estimate(lambda z: np.full(len(z), 7.25), 12, budget=150)
+    np.testing.assert_allclose(got.values, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SHAPLEY)
+def test_additive_games_are_recovered(name):
+    weights = np.random.default_rng(0).normal(size=20)
+    got = METHODS[name]().estimate(lambda z: z @ weights + 3, 20, budget=200, seed=5)
+    np.testing.assert_allclose(got.values, weights, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["kernelshap", "leverageshap", "permutation"])
+def test_pairwise_games_are_recovered(name):
+    rng = np.random.default_rng(1)
+    b, q = rng.normal(size=15), rng.normal(size=(15, 15))
+    q = q + q.T
+    np.fill_diagonal(q, 0)
+    got = METHODS[name]().estimate(
+        lambda z: z @ b + 0.5 * np.einsum("mi,ij,mj->m", z, q, z * 1.0), 15, budget=90
+    )
+    np.testing.assert_allclose(got.values, b + q.sum(axis=1) / 2, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_values_scale_with_the_game(name):
+    """Sobol indices stay."""
+    method, f = METHODS[name](), saturating(12, seed=4)
+    one, two = (method.estimate(g, 12, budget=200, seed=4).values for g in (f, lambda z: 2 * f(z) + 5))
+    np.testing.assert_allclose(two, one if name == "sobol" else 2 * one, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["permutation", "kernelshap", "leverageshap", "rise"])
+def test_the_sum_of_two_games(name):
+    f, g = saturating(12, seed=4), unanimity(12, seed=6)
+    a, b, c = (
+        METHODS[name]().estimate(h, 12, budget=200, seed=4).values for h in (f, g, lambda z: f(z) + g(z))
+    )
+    np.testing.assert_allclose(a + b, c, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["permutation", "sobol"])
+def test_a_dummy_gets_exactly_nothing(name):
+    f = saturating(9, seed=4)
+    got = METHODS[name]().estimate(lambda z: f(z[:, :9]), 10, budget=300, seed=1)
+    assert abs(got.values[9]) < 1e-15
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dummy_and_twins_on_average(name):
+    """Player 9 does nothing; players 0 and 1 are interchangeable."""
+    f = saturating(9, seed=4)
+
+    def game(z):
+        return f(np.column_stack([z[:, 0] | z[:, 1], z[:, 0] & z[:, 1], z[:, 2:9]]))
+
+    runs = np.array([METHODS[name]().estimate(game, 10, budget=400, seed=s).values for s in range(20)])
+    small = 2e-3 * np.abs(runs).max()
+    gap = runs[:, 0] - runs[:, 1]
+    assert abs(gap.mean()) < 4 * gap.std() / np.sqrt(20) + small
+    assert abs(runs[:, 9].mean()) < 4 * runs[:, 9].std() / np.sqrt(20) + small
+
+
+@pytest.mark.parametrize("label", sorted(UNBIASED))
+def test_unbiased_over_200_seeds(label):
+    method, d = UNBIASED[label], 7
+    game = unanimity(d, seed=8)
+    want = method.exact(table_of(game, d)[:, None])[:, 0]
+    runs = np.array([method.estimate(game, d, budget=40, seed=s).values for s in range(200)])
+    z = (runs.mean(axis=0) - want) / (runs.std(axis=0) / np.sqrt(200))
+    assert np.abs(z).max() < 4
+
+
+def coverage(method, f, d, budget, want, seeds=60):
+    runs = [method.estimate(f, d, budget=budget, seed=s) for s in range(seeds)]
+    edge = [student_t.ppf(0.975, r.diagnostics.get("degrees_of_freedom", np.inf)) for r in runs]
+    return float(np.mean([np.abs(r.values - want) <= e * r.std_error for r, e in zip(runs, edge)]))
+
+
+@pytest.mark.parametrize("game", ["saturating", "unanimity"])
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "sobol"])
+def test_intervals_cover(name, game):
+    d = 12
+    f = saturating(d, seed=2) if game == "saturating" else unanimity(d, seed=2)
+    method = METHODS[name]()
+    want = method.exact(table_of(f, d)[:, None])[:, 0]
+    assert 0.90 <= coverage(method, f, d, 20 * d, want) <= 0.985
+
+
+def test_sobol_intervals_are_not_too_narrow():
+    """The design is more even than independent points: conservative by construction."""
+    method, f = METHODS["sobol"](), saturating(8, seed=2)
+    assert coverage(method, f, 8, 220, method.exact(table_of(f, 8)[:, None])[:, 0]) > 0.9
+
+
+def test_the_published_gefa_loses_the_total():
+    """On an additive game it expects (b - mean b)/Z, Z the mean chance that a mask is neither empty nor
+    full.
+    """
+    b, method = np.arange(1.0, 7.0), estimators.GEFA(variant="reference")
+    runs = np.array([method.estimate(lambda z: z @ b, 6, budget=63, seed=s).values for s in range(400)])
+    a = np.arange(1, 12) / 12
+    want = (b - b.mean()) / np.mean(1 - a**6 - (1 - a) ** 6)
+    assert np.all(np.abs(runs.mean(axis=0) - want) < 4 * runs.std(axis=0) / 20)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_cannot_be_used_is_refused_before_any_query(name):
+    method = METHODS[name]()
+    f, asked = counted(saturating(5))
+    for budget in (-1, 2.5, True, "10"):
+        with pytest.raises(InvalidInput, match="budget"):
+            method.estimate(f, 5, budget=budget)
+    with pytest.raises(InvalidInput, match="no player"):
+        method.estimate(f, 0, budget=10)
+    with pytest.raises(InvalidInput, match="seed"):
+        method.estimate(f, 5, budget=100, seed=-1)
+    assert not asked
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_answers_are_refused(name):
+    session = METHODS[name]().session(Problem(12, (400,)))
+    first = session.ask(10)
+    with pytest.raises(InvalidInput, match="1 values for 2 masks"):
+        session.tell(first, np.zeros(1))
+    with pytest.raises(InvalidInput, match="NaN"):
+        session.tell(first, np.array([0.0, np.nan]))
+    with pytest.raises(TooFewQueries):
+        session.result()
+    session.tell(first, np.zeros(2))
+    rest = session.ask(60)
+    with pytest.raises(InvalidInput, match="expected whole groups"):
+        session.tell(first, np.zeros(2))
+    with pytest.raises(InvalidInput, match="2 outputs, the endpoints had 1"):
+        session.tell(rest, np.zeros((len(rest), 2)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_and_two_players(name):
+    one = METHODS[name]().estimate(lambda z: 3.0 * z[:, 0], 1, budget=2).values
+    np.testing.assert_allclose(one, [1.0] if name == "sobol" else [3.0])
+    two = METHODS[name]().estimate(lambda z: 3.0 * z[:, 0] + z[:, 1], 2, budget=4).values
+    np.testing.assert_allclose(two, [0.9, 0.1] if name == "sobol" else [3, 1], atol=1e-12)
