@@ -31,9 +31,7 @@ class Unanimity:
 def unanimity(d, seed=0, terms=None, degree=4):
     rng = np.random.default_rng(seed)
     count = 3 * d if terms is None else terms
-    sets = tuple(
-        tuple(rng.choice(d, min(d, rng.integers(1, degree + 1)), replace=False)) for _ in range(count)
-    )
+    sets = tuple(tuple(rng.choice(d, min(d, rng.integers(1, degree + 1)), replace=False)) for _ in range(count))
     return Unanimity(d, sets, rng.normal(size=count))
 
 

@@ -7,10 +7,10 @@ import math
 
 import numpy as np
 import pytest
-from games import table_of, unanimity
 
 from blackbox_xai import exact
 from blackbox_xai.errors import InvalidInput
+from tests.games import table_of, unanimity
 
 
 def by_orders(table, d):
@@ -146,9 +146,7 @@ def test_tree_models_against_shap(models):
     for model in (models[0][0], models[3][0]):
         explainer = shap.TreeExplainer(model, x[7:8], feature_perturbation="interventional")
         want = explainer.shap_values(x[3:4])[0]
-        np.testing.assert_allclose(
-            exact.TreeGame.of(model, x[3], x[7]).shapley(), want, atol=1e-5 * np.abs(want).max()
-        )
+        np.testing.assert_allclose(exact.TreeGame.of(model, x[3], x[7]).shapley(), want, atol=1e-5 * np.abs(want).max())
 
 
 def test_a_missing_value_takes_the_learned_side():
@@ -157,9 +155,7 @@ def test_a_missing_value_takes_the_learned_side():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 4))
     x[rng.random(x.shape) < 0.2] = np.nan
-    model = HistGradientBoostingRegressor(max_iter=20).fit(
-        x, np.nan_to_num(x).sum(axis=1) + np.isnan(x[:, 0])
-    )
+    model = HistGradientBoostingRegressor(max_iter=20).fit(x, np.nan_to_num(x).sum(axis=1) + np.isnan(x[:, 0]))
     row, base = np.array([np.nan, 1.0, -1.0, 0.5]), np.array([0.3, np.nan, 0.2, -0.4])
     bits = ((np.arange(16)[:, None] >> np.arange(4)) & 1).astype(bool)
     want = exact.shapley(model.predict(np.where(bits, row, base)))

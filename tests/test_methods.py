@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from games import saturating, table_of, unanimity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student_t
@@ -14,6 +13,7 @@ from scipy.stats import t as student_t
 from blackbox_xai import estimators
 from blackbox_xai.errors import InvalidInput, TooFewQueries
 from blackbox_xai.estimators import METHODS, Problem
+from tests.games import saturating, table_of, unanimity
 
 NAMES = sorted(METHODS)
 DESIGNS = {"permutation", "sobol"}  # whole walks and whole points
@@ -84,9 +84,7 @@ def test_every_coalition_affordable_is_exact(name):
 
 @pytest.mark.parametrize("name", NAMES)
 @quick
-@given(
-    d=st.integers(2, 14), extra=st.integers(0, 200), seed=st.integers(0, 2**64 - 1), chunk=st.integers(1, 90)
-)
+@given(d=st.integers(2, 14), extra=st.integers(0, 200), seed=st.integers(0, 2**64 - 1), chunk=st.integers(1, 90))
 def test_ask_is_a_read_and_chunks_change_nothing(name, d, extra, seed, chunk):
     method, f = METHODS[name](), saturating(d, seed=1)
     budget = method.minimum(Problem(d, (10**6,))) + extra
@@ -149,9 +147,7 @@ def test_pairwise_games_are_recovered(name):
     b, q = rng.normal(size=15), rng.normal(size=(15, 15))
     q = q + q.T
     np.fill_diagonal(q, 0)
-    got = METHODS[name]().estimate(
-        lambda z: z @ b + 0.5 * np.einsum("mi,ij,mj->m", z, q, z * 1.0), 15, budget=90
-    )
+    got = METHODS[name]().estimate(lambda z: z @ b + 0.5 * np.einsum("mi,ij,mj->m", z, q, z * 1.0), 15, budget=90)
     np.testing.assert_allclose(got.values, b + q.sum(axis=1) / 2, atol=1e-8)
 
 
@@ -166,9 +162,7 @@ def test_values_scale_with_the_game(name):
 @pytest.mark.parametrize("name", ["permutation", "kernelshap", "leverageshap", "rise"])
 def test_the_sum_of_two_games(name):
     f, g = saturating(12, seed=4), unanimity(12, seed=6)
-    a, b, c = (
-        METHODS[name]().estimate(h, 12, budget=200, seed=4).values for h in (f, g, lambda z: f(z) + g(z))
-    )
+    a, b, c = (METHODS[name]().estimate(h, 12, budget=200, seed=4).values for h in (f, g, lambda z: f(z) + g(z)))
     np.testing.assert_allclose(a + b, c, atol=1e-9)
 
 

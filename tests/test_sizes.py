@@ -17,9 +17,7 @@ def test_a_nested_design_without_repeats(law):
         assert len(np.unique(rows, axis=0)) == 2**d - 2
     sampler = Sizes(40, 11, law)
     whole = sampler.draw(0, 600).dense()
-    np.testing.assert_array_equal(
-        whole, np.concatenate([sampler.draw(i, 20).dense() for i in range(0, 600, 20)])
-    )
+    np.testing.assert_array_equal(whole, np.concatenate([sampler.draw(i, 20).dense() for i in range(0, 600, 20)]))
     np.testing.assert_array_equal(whole[1::2], ~whole[0::2])
     assert len(np.unique(whole, axis=0)) == 600
 

@@ -137,12 +137,8 @@ def faithful_pairs(table: Floats) -> tuple[Floats, Floats]:
     flat, d = _table(table, "faithful_pairs")
     size = _sizes(d)
     a = moebius(flat)
-    single = np.array(
-        [0.0, 1.0, 0.0, *(-2 / 3 * math.comb(s - 1, 2) / math.comb(s + 1, 3) for s in range(3, d + 1))]
-    )
-    double = np.array(
-        [0.0, 0.0, 1.0, *(0.5 * math.comb(s - 1, 2) / math.comb(s + 1, 4) for s in range(3, d + 1))]
-    )
+    single = np.array([0.0, 1.0, 0.0, *(-2 / 3 * math.comb(s - 1, 2) / math.comb(s + 1, 3) for s in range(3, d + 1))])
+    double = np.array([0.0, 0.0, 1.0, *(0.5 * math.comb(s - 1, 2) / math.comb(s + 1, 4) for s in range(3, d + 1))])
     one = _holding(a * single[: max(d, 2) + 1][size][:, None], d)
     two = _holding_pairs(a * double[: max(d, 2) + 1][size][:, None], d)
     return _like(one, table), _like(two, table)
@@ -195,9 +191,7 @@ def pairwise(effects: Floats, products: Floats) -> Floats:
     """
     q = np.array(products, np.float64)
     if q.ndim != 2 or q.shape[0] != q.shape[1] or not np.allclose(q, q.T):
-        raise InvalidInput(
-            f"exact.pairwise: products must be a symmetric (d, d) matrix, got shape {q.shape}."
-        )
+        raise InvalidInput(f"exact.pairwise: products must be a symmetric (d, d) matrix, got shape {q.shape}.")
     np.fill_diagonal(q, 0.0)
     return np.asarray(np.asarray(effects, np.float64) + q.sum(axis=1) / 2)
 

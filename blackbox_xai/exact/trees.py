@@ -132,9 +132,7 @@ def _from_boosting(model: Any, output: int) -> Forest:
     first = np.zeros((1, model.n_features_in_), np.float32)
     start = np.asarray(model._raw_predict_init(first))
     if not np.array_equal(start, model._raw_predict_init(first + 1)):
-        raise InvalidInput(
-            "Forest.from_sklearn: the initial model is not constant, so the game is not a tree sum."
-        )
+        raise InvalidInput("Forest.from_sklearn: the initial model is not constant, so the game is not a tree sum.")
     trees = [row[output].tree_ for row in model.estimators_]
     scaled = [(t, model.learning_rate * np.asarray(t.value[:, 0, 0], np.float64)) for t in trees]
     return _joined(scaled, float(start[0, output]))
@@ -144,9 +142,7 @@ def _from_histograms(model: Any, output: int) -> Forest:
     """HistGradientBoosting*: predictors hold scaled leaves and thresholds on the raw columns."""
     nodes = [row[output].nodes for row in model._predictors]
     if any(np.any(n["is_categorical"]) for n in nodes):
-        raise InvalidInput(
-            "Forest.from_sklearn: categorical splits are not read; encode the columns as numbers."
-        )
+        raise InvalidInput("Forest.from_sklearn: categorical splits are not read; encode the columns as numbers.")
     sizes = np.array([len(n) for n in nodes])
     roots = np.cumsum(sizes) - sizes
     joined = np.concatenate(nodes)
@@ -183,9 +179,7 @@ class TreeGame:
         """From a fitted scikit-learn tree model; see `Forest.from_sklearn`."""
         x, baseline = np.asarray(x, np.float64), np.asarray(baseline, np.float64)
         if x.ndim != 1 or x.shape != baseline.shape:
-            raise InvalidInput(
-                f"TreeGame: x and baseline must be rows of one length, got {x.shape}, {baseline.shape}."
-            )
+            raise InvalidInput(f"TreeGame: x and baseline must be rows of one length, got {x.shape}, {baseline.shape}.")
         return cls(Forest.from_sklearn(model, output), x, baseline)
 
     def __call__(self, masks: Bools) -> Floats:
