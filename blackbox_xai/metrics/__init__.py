@@ -2,8 +2,70 @@
 
 from __future__ import annotations
 
+from .agreement import Agreement, agreement
+from .completeness import Completeness, completeness
 from .curves import Curve, Gap, deletion, deletion_gap, insertion
 from .curves import cost as curve_cost
+from .dataset import Dataset
 from .evaluation import Evaluation
+from .fidelity import fidelity, mu_fidelity, r_squared, sensitivity_n
+from .hausdorff import hausdorff, least_distance, modified
+from .imputation import noisy_linear
+from .infidelity import Infidelity, infidelity
+from .pool import Pool, pool
+from .replacement import replaced
+from .road import Road, road
+from .sensitivity import Sensitivity, max_sensitivity
+from .shapley_error import ShapleyError, exact_shapley, shapley_error
+from .soundness import SoundnessCurve, SoundnessSample, soundness_dataset, soundness_sample
+from .sparsity import Sparsity, sparsity
+from .stability import Stability, stability
+from .sufficiency import Sufficiency, sufficiency
+from .summary import Summary, summary
 
-__all__ = ["Curve", "Evaluation", "Gap", "curve_cost", "deletion", "deletion_gap", "insertion"]
+__all__ = [
+    "Agreement",
+    "Completeness",
+    "Curve",
+    "Dataset",
+    "Evaluation",
+    "Gap",
+    "Infidelity",
+    "Pool",
+    "Road",
+    "Sensitivity",
+    "ShapleyError",
+    "SoundnessCurve",
+    "SoundnessSample",
+    "Sparsity",
+    "Stability",
+    "Sufficiency",
+    "Summary",
+    "agreement",
+    "completeness",
+    "curve_cost",
+    "deletion",
+    "deletion_gap",
+    "exact_shapley",
+    "fidelity",
+    "hausdorff",
+    "infidelity",
+    "insertion",
+    "least_distance",
+    "max_sensitivity",
+    "modified",
+    "mu_fidelity",
+    "noisy_linear",
+    "pool",
+    "r_squared",
+    "replaced",
+    "road",
+    "sensitivity_n",
+    "shapley_error",
+    "soundness_dataset",
+    "soundness_sample",
+    "sparsity",
+    "stability",
+    "sufficiency",
+    "summary",
+]
