@@ -123,6 +123,10 @@ class Imputed(Players):
         """As the inner players."""
         return self.inner.shown()
 
+    def state(self) -> dict[str, Any]:
+        """The inner players' arguments, and the noise."""
+        return {**self.inner.state(), "noise": self.noise, "seed": self.seed}
+
     def row_bytes(self) -> int:
         """Bytes of one image."""
         return self.inner.row_bytes()
