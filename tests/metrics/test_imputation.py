@@ -103,7 +103,7 @@ def test_operators_change_the_replacement_and_nothing_else():
     image = RNG.integers(0, 255, (12, 12, 3), dtype=np.uint8)
     pixels = ImagePixels(image, "black")
     seen = {}
-    for name in ("blur", "mean", "black", "grey", "noise", "noisy_linear", 40, (1, 2, 3), Blur(2.0)):
+    for name in ("blur", "mean", "black", "grey", "noise", "noisy_linear", 40, (1, 2, 3), Blur(5.0)):
         other = replaced(pixels, name)
         curve = deletion(lambda b: np.asarray(b, float).mean(axis=(1, 2, 3)), other, np.arange(144), steps=4, target=0)
         seen[str(name)] = curve.values
