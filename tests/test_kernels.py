@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blackbox_xai.kernels import on_numba, on_numpy
+from blackbox_xai.kernels import numba_base, on_numba, on_numpy
 from blackbox_xai.samplers.coins import blur_taps
 
 KNOWN = [  # Random123, philox4x32-10: (counter words 0..3, key words, output)
@@ -100,7 +100,7 @@ def test_threads_do_not_matter(monkeypatch):
     cut = np.full(23, 2**31, np.uint64)
     single = None
     for n in (1, 2, 5):
-        monkeypatch.setattr(on_numba, "threads", lambda n=n: n)
+        monkeypatch.setattr(numba_base, "threads", lambda n=n: n)
         bits = on_numba.coins(5, 1, 0, cut, 99, True)
         single = bits if single is None else single
         assert np.array_equal(bits, single)

@@ -24,8 +24,9 @@ def pick(cells: int, device: str = "cpu") -> ModuleType:
 
 
 def device_of(array: Any) -> str:
-    """ "cuda" for an array with ``__cuda_array_interface__``, else "cpu"."""
-    return "cuda" if hasattr(array, "__cuda_array_interface__") else "cpu"
+    """ "cuda" for an array with ``__cuda_array_interface__`` (or of numba's simulator), else "cpu"."""
+    device = hasattr(array, "__cuda_array_interface__") or hasattr(array, "__cuda_ndarray__")
+    return "cuda" if device else "cpu"
 
 
 def to_host(array: Any) -> Any:

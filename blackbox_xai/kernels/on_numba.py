@@ -7,45 +7,17 @@ process that calls from two threads, and it costs three times the compile time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-
-import numba
 import numpy as np
 
 from . import on_numpy
-from .on_numpy import zoom_axis
+from .numba_base import U, jit, pack_row, spread, zoom_line, zoom_wide
+from .numba_consume import accumulate, compose
 
-__all__ = ["coins", "smooth_coins", "zoom", "zoom_axis"]
+__all__ = ["accumulate", "coins", "compose", "pack", "set_sizes", "smooth_coins", "unpack", "zoom", "zoom_axis"]
 
-U = np.uint64
 _M0, _M1 = U(0xD2511F53), U(0xCD9E8D57)
 _W0, _W1 = U(0x9E3779B9), U(0xBB67AE85)
 _LOW, _32 = U(0xFFFFFFFF), U(32)
-
-
-def threads() -> int:
-    """Threads to share work out to: numba's setting, so ``NUMBA_NUM_THREADS`` and joblib workers are obeyed."""
-    return int(numba.config.NUMBA_NUM_THREADS)
-
-
-def spread(task: Callable[[int, int], None], n: int) -> None:
-    """Run ``task(lo, hi)`` over 0..n in one contiguous range a thread."""
-    workers = min(threads(), n)
-    if workers <= 1:
-        return task(0, n)
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda k: task(n * k // workers, n * (k + 1) // workers), range(workers)))
-
-
-def jit(function=None, **options):
-    """``numba.njit`` without the interpreter lock, cached on disk where some place can be written."""
-    if function is None:
-        return lambda f: jit(f, **options)
-    try:
-        return numba.njit(nogil=True, cache=True, **options)(function)
-    except RuntimeError:  # no writable place for a cache
-        return numba.njit(nogil=True, **options)(function)
 
 
 @jit(inline="always")
@@ -73,14 +45,6 @@ def _popcount(v):
 
 
 @jit
-def _pack_row(flags, out):
-    """Bytes 0/1, a multiple of 8 of them, to bits; the first flag becomes the lowest bit."""
-    eights = flags.view(np.uint64)
-    for b in range(out.shape[0]):
-        out[b] = np.uint8((eights[b] * U(0x0102040810204080)) >> U(56))
-
-
-@jit
 def _complement(row, players, out):
     for b in range(row.shape[0]):
         out[b] = ~row[b]
@@ -102,10 +66,10 @@ def _coins(lo, hi, key0, key1, stream, first, cut, players, pair, out):
             flags[4 * b + 3] = w3 < limit
         flags[players:] = 0
         if pair:
-            _pack_row(flags, out[2 * r])
+            pack_row(flags, out[2 * r])
             _complement(out[2 * r], players, out[2 * r + 1])
         else:
-            _pack_row(flags, out[r])
+            pack_row(flags, out[r])
 
 
 def coins(seed, stream, first, cut, players, antithetic):
@@ -162,10 +126,10 @@ def _smooth(lo, hi, key0, key1, stream, first, cut, ay, wy, ax, wx, pair, out):
         for i in range(players):
             flags[i] = flat[i] < limit
         if pair:
-            _pack_row(flags, out[2 * r])
+            pack_row(flags, out[2 * r])
             _complement(out[2 * r], players, out[2 * r + 1])
         else:
-            _pack_row(flags, out[r])
+            pack_row(flags, out[r])
 
 
 @jit
@@ -192,10 +156,10 @@ def _smooth_sized(lo, hi, key0, key1, stream, first, cut, ay, wy, ax, wx, pair, 
                     flags[i] = 1
                     left -= 1
         if pair:
-            _pack_row(flags, out[2 * r])
+            pack_row(flags, out[2 * r])
             _complement(out[2 * r], players, out[2 * r + 1])
         else:
-            _pack_row(flags, out[r])
+            pack_row(flags, out[r])
 
 
 def smooth_coins(seed, stream, first, cut, fixed_size, y, x, antithetic):
@@ -206,27 +170,6 @@ def smooth_coins(seed, stream, first, cut, fixed_size, y, x, antithetic):
     code = _smooth_sized if fixed_size else _smooth
     spread(lambda lo, hi: code(lo, hi, *key, U(stream), first, cut, *y, *x, antithetic, out), len(cut))
     return out
-
-
-@jit
-def zoom_wide(cells, gh, gw, x, sx, wide):
-    """Horizontal half of `zoom` for one row: cells (gh * gw,) to `wide` int32 (gh, W)."""
-    for g in range(gh):
-        for j in range(wide.shape[1]):
-            weight = x[2, sx + j]
-            low, high = np.int32(cells[g * gw + x[0, sx + j]]), np.int32(cells[g * gw + x[1, sx + j]])
-            wide[g, j] = (255 - weight) * low + weight * high
-
-
-@jit
-def zoom_line(wide, y, position, out):
-    """Vertical half of `zoom` for one line of the grid: uint8 (W,)."""
-    low, high = wide[y[0, position]], wide[y[1, position]]
-    weight = np.int32(y[2, position])
-    rest = np.int32(255 - weight)
-    for j in range(out.shape[0]):
-        value = np.uint32(rest * low[j] + weight * high[j] + 32512)
-        out[j] = np.uint8(value // np.uint32(65025))
 
 
 @jit
@@ -245,4 +188,4 @@ def zoom(levels, cells, grid, y, x, shift):
     return out
 
 
-pack, unpack, set_sizes = on_numpy.pack, on_numpy.unpack, on_numpy.set_sizes
+pack, unpack, set_sizes, zoom_axis = on_numpy.pack, on_numpy.unpack, on_numpy.set_sizes, on_numpy.zoom_axis

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,11 @@ _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
+
+Coarse = tuple[tuple[int, int], tuple[int, int], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+# cells, grid, how each axis reads cells (`zoom_axis`), and the shift of each row (m, 2): what `zoom` is given
+
+SHARES = np.arange(256) / 255  # presence of a level, float64
 
 
 def philox(
@@ -202,3 +209,103 @@ def zoom(
     wide += x_weight * coarse[row[..., None], np.arange(cells[0])[:, None], x_high]
     fine = (255 - y_weight[..., None]) * wide[row, y_low] + y_weight[..., None] * wide[row, y_high]
     return ((fine + 32512) // 65025).astype(np.uint8).reshape(m, grid[0] * grid[1])
+
+
+def _levels(data: NDArray[np.uint8], depth: int, players: int, zoom_to: Coarse | None) -> NDArray[np.uint8]:
+    """Presence 0..255 of every player, (m, d)."""
+    if depth == 1:
+        columns = players if zoom_to is None else zoom_to[0][0] * zoom_to[0][1]
+        data = unpack(data, columns).view(np.uint8) * np.uint8(255)
+    return data if zoom_to is None else zoom(data, *zoom_to)
+
+
+def compose(
+    data: NDArray[np.uint8],
+    depth: int,
+    players: int,
+    zoom_to: Coarse | None,
+    labels: NDArray[np.int32] | None,
+    soft: bool,
+    x: NDArray[Any],
+    baseline: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
+    """Model inputs from masks, written into `out`.
+
+    Parameters
+    ----------
+    data, depth, players : as in `Masks`.
+    zoom_to : how coarse cells become players, or None.
+    labels : int32 (P,) or None. The player of each position; None where position p is player p.
+    soft : bool. Mix linearly (floats; uint8 rounds to the nearest), or choose one of the two.
+    x : (A, P, B). The input: P positions, channels before or behind.
+    baseline : (1, A, P, B), or (m, A, P, B): one a row.
+    out : (m, A, P, B), same dtype.
+    """
+    levels = _levels(data, depth, players, zoom_to)
+    if labels is not None:
+        levels = levels[:, labels]
+    level = levels[:, None, :, None]
+    if not soft:
+        out[...] = np.where(level > 127, x, baseline)
+    elif out.dtype == np.uint8:
+        wide = level.astype(np.uint32)
+        out[...] = (x * wide + baseline * (np.uint32(255) - wide) + np.uint32(127)) // np.uint32(255)
+    else:
+        share = level.astype(out.dtype) / out.dtype.type(255)
+        out[...] = x * share + baseline * (out.dtype.type(1) - share)
+
+
+def gain_of_presence(weight: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What presence adds to the square of ``weight * (z - centre)``: (m, k)."""
+    return weight**2 * (1 - 2 * centre[:, None])
+
+
+def add_absence(
+    sums: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    centre: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Add the part of the sums (d, k) that does not depend on presence."""
+    absent = weight * centre[:, None]
+    return sums - absent.sum(axis=0), squares + (absent**2).sum(axis=0)
+
+
+def _sum_rows(terms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum over the first axis, strictly row after row."""
+    return np.add.accumulate(terms, axis=0)[-1] if len(terms) else np.zeros(terms.shape[1:])
+
+
+def accumulate(
+    data: NDArray[np.uint8],
+    depth: int,
+    players: int,
+    zoom_to: Coarse | None,
+    weight: NDArray[np.float64],
+    centre: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums over rows r of ``weight[r] * (presence[r] - centre[r])``, and of its square, a player.
+
+    Parameters
+    ----------
+    weight : float64 (m, k). One a row and output.
+    centre : float64 (m,).
+
+    Returns
+    -------
+    sums, squares : float64 (d, k). Rows are added one after the other, so any code gives the same bits.
+    """
+    k = weight.shape[1]
+    sums, squares = np.zeros((players, k)), np.zeros((players, k))
+    levels = _levels(data, depth, players, zoom_to)
+    if depth == 1 and zoom_to is None:
+        present, twice = levels / 255.0, gain_of_presence(weight, centre)
+        for j in range(k):
+            sums[:, j] = _sum_rows(present * weight[:, j, None])
+            squares[:, j] = _sum_rows(present * twice[:, j, None])
+        return add_absence(sums, squares, weight, centre)
+    for j in range(k):
+        terms = weight[:, j, None] * (SHARES[levels] - centre[:, None])
+        sums[:, j], squares[:, j] = _sum_rows(terms), _sum_rows(terms * terms)
+    return sums, squares

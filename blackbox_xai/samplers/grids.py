@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidInput
 from ..kernels import dispatch, on_numpy
 from ..masks import Masks, Zoom
-from .checks import STREAMS, check_grid, check_rows, check_seed
+from .checks import STREAMS, check_device, check_grid, check_rows, check_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class RiseGrids:
     smooth : bool. Bilinear upsampling (levels 0..255), or nearest (hard masks).
     shift : bool. Stretch the cells by (cells + 1) / cells and shift the window at random, as RISE does.
     antithetic : bool. Row 2j + 1 is the complement of row 2j, same shift; its p is 1 - p, so useful at p = 1/2.
+    device : "cpu" or "cuda". Where the bits are drawn and stay; they are the same.
 
     Cost: ``gh * gw`` bits and two offsets a row are kept; pixels are interpolated where they are used.
     Source: Petsiuk, Das, Saenko 2018 (RISE). Differs: fixed-point interpolation (weights in 1/255), exact sizes.
@@ -38,6 +39,7 @@ class RiseGrids:
     smooth: bool = field(default=True, kw_only=True)
     shift: bool = field(default=True, kw_only=True)
     antithetic: bool = field(default=False, kw_only=True)
+    device: str = field(default="cpu", kw_only=True)
 
     def __post_init__(self) -> None:
         check_grid("RiseGrids", self.grid)
@@ -46,6 +48,7 @@ class RiseGrids:
             raise InvalidInput(f"RiseGrids: p {self.p} is not strictly between 0 and 1.")
         if not all(1 <= c <= g for c, g in zip(self.coarse, self.grid)):
             raise InvalidInput(f"RiseGrids: {self.coarse} cells on a grid of {tuple(self.grid)}; use 1 to the grid.")
+        check_device("RiseGrids", self.device)
 
     @property
     def coarse(self) -> tuple[int, int]:
@@ -75,7 +78,7 @@ class RiseGrids:
         first, draws = start // self.group, count // self.group
         cut = int(min(max(round(self.p * 2**32), 1), 2**32 - 1))
         n_cells = self.coarse[0] * self.coarse[1]
-        bits = dispatch.pick(count * n_cells).coins(
+        bits = dispatch.pick(count * n_cells, self.device).coins(
             int(self.seed), STREAMS["RiseGrids"], first, np.full(draws, cut, np.uint64), n_cells, self.antithetic
         )
         alpha = np.tile([cut / 2**32, 1 - cut / 2**32][: self.group], draws)
