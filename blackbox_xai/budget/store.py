@@ -1,0 +1,613 @@
+"""The answer store and its ledger: what a model answered, who asked, what it cost. SQLite or PostgreSQL, no pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidInput
+from .limits import Amount, QueryBudget, raise_if_short
+from .schema import StoreError, connect, prepare, tables, url_of
+from .writer import Writer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from .shared import SharedBudget
+
+Row = NDArray[np.float64]
+_IN = 500  # keys a SELECT
+
+
+class Ticket(NamedTuple):
+    """An attempt that was reserved and not yet settled."""
+
+    attempt: int
+    taken: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """What came of asking for some rows: known answers, rows that are ours to send, rows that another asks now."""
+
+    found: dict[bytes, Row]
+    mine: list[bytes]
+    repeats: set[bytes]
+    busy: list[bytes]
+    ticket: Ticket | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A budget as the ledger knows it: a shared budget's own row, or the mirror of one in memory."""
+
+    id: int
+    chain: tuple[int, ...]
+    memory: QueryBudget | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How an attempt ended.
+
+    Attributes: `scores` by key, what was answered; `first_back` and `repeats_back`, rows given back;
+    `cost` (1e-9 units of money) and tokens as charged; `release`, keys that nobody is asking any more.
+    """
+
+    state: str
+    scores: Mapping[bytes, Row] = field(default_factory=dict)
+    first_back: int = 0
+    repeats_back: int = 0
+    cost: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    note: str = ""
+    release: Sequence[bytes] = ()
+    inputs: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+class AnswerStore:
+    """Answers and ledger in one database.
+
+    Parameters
+    ----------
+    where : file name (SQLite, created with mode 0600) or ``postgresql://`` URL.
+    keep_inputs : bool. Keep the rows themselves too, not only their SHA-256.
+    sync : bool. An answer is on the disk before it is used (survives a power cut); False: it survives the death of
+        the process only, and commits cost microseconds rather than one fsync.
+    wait_s : float, seconds to wait for another writer.
+
+    Raises
+    ------
+    StoreError : the file is no answer store, is of a newer version, or cannot be opened.
+
+    Thread-safe, picklable (reopens by name), and usable after a fork. Scores are stored as little-endian float64.
+    """
+
+    def __init__(
+        self, where: str | Path, *, keep_inputs: bool = False, sync: bool = True, wait_s: float = 60.0
+    ) -> None:
+        self.where = str(where)
+        self.keep_inputs, self.sync, self.wait_s = keep_inputs, sync, wait_s
+        self._url = url_of(where)
+        self._guard = threading.RLock()
+        self._pid = -1
+        self._accounts: weakref.WeakKeyDictionary[QueryBudget, Account] = weakref.WeakKeyDictionary()
+        self._oracles: dict[str, int] = {}
+        self._open()
+
+    def __repr__(self) -> str:
+        return f"AnswerStore({self.shown!r})"
+
+    @property
+    def shown(self) -> str:
+        """Where the store is, without a password."""
+        if "@" not in self._url:
+            return self.where
+        return self._url.split("://", 1)[0] + "://" + self._url.rsplit("@", 1)[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "where": self.where,
+            "keep_inputs": self.keep_inputs,
+            "sync": self.sync,
+            "wait_s": self.wait_s,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def close(self) -> None:
+        """Close all connections; the store reopens when used again."""
+        with self._guard:
+            if self._pid == os.getpid():
+                self._writer.close()
+                self._engine.dispose()
+            self._pid = -1
+
+    def __enter__(self) -> AnswerStore:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- opening ----------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        import sqlalchemy as sa
+
+        with self._guard:
+            if self._pid == os.getpid():
+                return
+            if self._pid != -1:  # forked: the parent's connections must not be touched
+                self._old = (self._engine, self._writer)
+                self._engine.dispose(close=False)
+                self._guard = threading.RLock()
+            try:
+                self._engine: Engine = connect(self._url, self.wait_s)
+                self._writer = Writer(self._engine, sync=self.sync, wait_s=self.wait_s)
+                self._writer.run(lambda c: prepare(c, self.shown), durable=True)
+            except sa.exc.DBAPIError as error:
+                raise StoreError(
+                    f"AnswerStore {self.shown}: cannot be opened as a database ({type(error.orig).__name__}: "
+                    f"{str(error.orig).splitlines()[0]}). Check the path, the rights, and that it is an answer store."
+                ) from None
+            self._pid = os.getpid()
+
+    def _write(self, work: Callable[[Connection], Any], *, durable: bool) -> Any:
+        if self._pid != os.getpid():
+            self._open()
+        return self._writer.run(work, durable=durable)
+
+    @contextlib.contextmanager
+    def _read(self) -> Any:
+        if self._pid != os.getpid():
+            self._open()
+        with self._engine.connect() as connection:
+            yield connection
+
+    # -- names ------------------------------------------------------------------------------------------------
+
+    def oracle(self, identity: str) -> int:
+        """The number of an oracle; made when new."""
+        if identity in self._oracles:
+            return self._oracles[identity]
+        import sqlalchemy as sa
+
+        t = tables().oracles
+
+        def work(c: Connection) -> int:
+            found = c.execute(sa.select(t.c.id).where(t.c.identity == identity)).scalar()
+            if found is None:
+                found = c.execute(
+                    t.insert().values(identity=identity, created=time.time())
+                ).inserted_primary_key[0]
+            return int(found)
+
+        self._oracles[identity] = number = self._write(work, durable=True)
+        return int(number)
+
+    def account(self, budget: QueryBudget) -> Account:
+        """The ledger's row of a budget: its own if it is shared through this store, else a mirror, made once."""
+        chain = budget._rows_in(self._url)
+        if chain:
+            return Account(chain[0], chain, None)
+        with self._guard:
+            if budget not in self._accounts:
+                name = f"{budget.name}#{uuid.uuid4().hex[:12]}"
+                number = self._new_budget(
+                    name, budget.limit, budget.spare, None, budget.money, budget.max_tokens
+                )
+                self._accounts[budget] = Account(number, (number,), budget)
+            return self._accounts[budget]
+
+    def _new_budget(
+        self, name: str, limit: int, spare: int, parent: int | None, money: int | None, tokens: int | None
+    ) -> int:
+        import sqlalchemy as sa
+
+        t = tables().budgets
+
+        def work(c: Connection) -> int:
+            row = c.execute(sa.select(t).where(t.c.name == name)).mappings().first()
+            if row is not None:
+                asked = (limit, spare, parent, money, tokens)
+                there = tuple(row[n] for n in ("row_limit", "spare", "parent_id", "max_cost", "max_tokens"))
+                if asked != there:
+                    raise InvalidInput(
+                        f"QueryBudget {name!r}: {self.shown} has it with limit {there[0]} and spare {there[1]}, asked "
+                        f"for {limit} and {spare} (parent, cost or tokens may differ too). Use the same figures, "
+                        f"another name, or `blackbox-xai ledger raise`."
+                    )
+                return int(row["id"])
+            made = c.execute(
+                t.insert().values(
+                    name=name,
+                    parent_id=parent,
+                    created=time.time(),
+                    row_limit=limit,
+                    spare=spare,
+                    max_cost=money,
+                    max_tokens=tokens,
+                )
+            )
+            return int(made.inserted_primary_key[0])  # type: ignore[index]
+
+        return int(self._write(work, durable=True))
+
+    def raise_limit(self, name: str, *, limit: int | None = None, spare: int | None = None) -> None:
+        """Set the caps of a shared budget anew.
+
+        Raises
+        ------
+        InvalidInput : there is no such budget.
+        """
+        t = tables().budgets
+        new = {k: v for k, v in (("row_limit", limit), ("spare", spare)) if v is not None}
+        done = self._write(
+            lambda c: c.execute(t.update().where(t.c.name == name).values(**new)).rowcount, durable=True
+        )
+        if not done:
+            raise InvalidInput(
+                f"AnswerStore {self.shown}: no budget {name!r}. `blackbox-xai ledger` lists them."
+            )
+
+    # -- rows -------------------------------------------------------------------------------------------------
+
+    def lookup(self, oracle: int, keys: Sequence[bytes]) -> dict[bytes, Row]:
+        """Known answers among `keys` (SHA-256 digests), each (k,) float64."""
+        with self._read() as c:
+            return _answers(c, oracle, keys)
+
+    def acquire(
+        self,
+        oracle: int,
+        account: Account,
+        keys: Sequence[bytes],
+        *,
+        ttl_s: float,
+        bound: Bound | None = None,
+    ) -> Acquired:
+        """Look up rows, claim those nobody asks, and reserve them: one transaction, one conditional UPDATE.
+
+        Parameters
+        ----------
+        keys : digests, each once.
+        ttl_s : float. Seconds after which another may take the claim over.
+        bound : callable (keys) -> (cost, tokens), the most those rows can cost; None: no money.
+
+        Raises
+        ------
+        BudgetExhausted : the rows to send are not covered; nothing was claimed or reserved.
+        """
+
+        def work(c: Connection) -> Acquired:
+            t, now = tables(), time.time()
+            found = _answers(c, oracle, keys)
+            open_claims = _select_in(
+                c, t.claims, (t.claims.c.key, t.claims.c.budget_id, t.claims.c.expires), oracle,
+                [k for k in keys if k not in found],
+            )  # fmt: skip
+            held = {bytes(key): (budget, expires) for key, budget, expires in open_claims}
+            busy = [k for k in keys if k in held and held[k][1] > now]
+            mine = [k for k in keys if k not in found and k not in busy]
+            if not mine:
+                return Acquired(found, [], set(), busy, None)
+            stale = [k for k in mine if k in held]
+            repeats = {k for k in stale if held[k][0] == account.id}  # we may have paid for it before
+            cost, tokens = bound(mine) if bound is not None else (0, 0)
+            amount = Amount(len(mine) - len(repeats), len(repeats), cost, tokens)
+            ticket = _begin(c, oracle, account, amount)
+            if stale:
+                _delete_claims(c, oracle, stale)
+            c.execute(
+                t.claims.insert(),
+                [
+                    {
+                        "oracle_id": oracle,
+                        "key": k,
+                        "attempt_id": ticket.attempt,
+                        "budget_id": account.id,
+                        "expires": now + ttl_s,
+                    }
+                    for k in mine
+                ],
+            )
+            return Acquired(found, mine, repeats, busy, ticket)
+
+        return self._undoing(account, work)  # type: ignore[no-any-return]
+
+    def again(
+        self, oracle: int, account: Account, keys: Sequence[bytes], amount: Amount, *, ttl_s: float
+    ) -> Ticket:
+        """Reserve another attempt for rows whose claims we hold.
+
+        Raises
+        ------
+        BudgetExhausted : it is not covered; nothing was reserved.
+        """
+
+        def work(c: Connection) -> Ticket:
+            t = tables().claims
+            ticket = _begin(c, oracle, account, amount)
+            for some in _chunks(keys):
+                c.execute(
+                    t.update()
+                    .where(t.c.oracle_id == oracle, t.c.key.in_(some))
+                    .values(attempt_id=ticket.attempt, expires=time.time() + ttl_s)
+                )
+            return ticket
+
+        return self._undoing(account, work)  # type: ignore[no-any-return]
+
+    def hold(self, budget: SharedBudget, amount: Amount) -> None:
+        """Move a shared budget's counter without an answer in view; the ledger shows it as an attempt of its own.
+
+        Raises
+        ------
+        BudgetExhausted : it is not covered; nothing was taken.
+        """
+        account = Account(budget.rows[0], budget.rows, None)
+
+        def work(c: Connection) -> None:
+            if min(amount) >= 0:
+                _begin(c, 0, account, amount, state="held")
+            else:
+                _move(c, account, amount, 1)
+                _record(c, 0, account, amount, "held")
+
+        self._write(work, durable=False)
+
+    def budget(
+        self,
+        name: str,
+        limit: int,
+        *,
+        spare: int = 0,
+        parent: SharedBudget | None = None,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
+    ) -> SharedBudget:
+        """The shared budget of this name; see `SharedBudget`."""
+        from .shared import SharedBudget
+
+        return SharedBudget(
+            self, name, limit, spare=spare, parent=parent, max_cost=max_cost, max_tokens=max_tokens
+        )
+
+    def settle(self, oracle: int, account: Account, ticket: Ticket, end: Settled) -> None:
+        """Record how an attempt ended: answers, what is given back, what it cost. Durable when this returns."""
+        taken = ticket.taken
+        back = Amount(
+            end.first_back,
+            end.repeats_back,
+            taken.cost - end.cost,
+            taken.tokens - end.tokens_in - end.tokens_out,
+        )
+
+        def work(c: Connection) -> None:
+            t = tables()
+            if end.scores:
+                _insert_new(
+                    c,
+                    t.answers,
+                    [
+                        {
+                            "oracle_id": oracle,
+                            "key": k,
+                            "scores": np.asarray(row, "<f8").tobytes(),
+                            "attempt_id": ticket.attempt,
+                        }
+                        for k, row in end.scores.items()
+                    ],
+                )
+            if end.inputs:
+                _insert_new(
+                    c,
+                    t.inputs,
+                    [{"oracle_id": oracle, "key": k, "body": b} for k, b in end.inputs.items()],
+                )
+            done = [*end.scores, *end.release]
+            if done:
+                _delete_claims(c, oracle, done)
+            c.execute(
+                t.attempts.update()
+                .where(t.attempts.c.id == ticket.attempt)
+                .values(
+                    ended=time.time(),
+                    state=end.state,
+                    answered=len(end.scores),
+                    first=taken.first - end.first_back,
+                    repeats=taken.repeats - end.repeats_back,
+                    given_back=end.first_back + end.repeats_back,
+                    cost=end.cost,
+                    tokens_in=end.tokens_in,
+                    tokens_out=end.tokens_out,
+                    note=end.note[:200] or None,
+                )
+            )
+            if any(back):
+                _move(c, account, back, -1)
+
+        self._write(work, durable=True)
+        if account.memory is not None and any(back):
+            account.memory._give(back)
+
+    def release(self, oracle: int, keys: Sequence[bytes]) -> None:
+        """Let others ask these rows."""
+        if keys:
+            self._write(lambda c: _delete_claims(c, oracle, keys), durable=False)
+
+    def note_saved(self, account: Account, rows: int) -> None:
+        """Count rows that came from the store."""
+        t = tables().budgets
+        if rows:
+            self._write(
+                lambda c: c.execute(t.update().where(t.c.id == account.id).values(saved=t.c.saved + rows)),
+                durable=False,
+            )
+
+    def put(self, oracle: int, scores: Mapping[bytes, Row], *, attempt: int = 0) -> None:
+        """Store answers that were not paid for through a meter (an import); durable when this returns."""
+        rows = [
+            {"oracle_id": oracle, "key": k, "scores": np.asarray(v, "<f8").tobytes(), "attempt_id": attempt}
+            for k, v in scores.items()
+        ]
+        self._write(lambda c: _insert_new(c, tables().answers, rows), durable=True)
+
+    def _undoing(self, account: Account, work: Callable[[Connection], Any]) -> Any:
+        """Write; what a memory budget gave is taken back when the transaction does not hold."""
+        taken: list[Amount] = []
+
+        def counted(c: Connection) -> Any:
+            if taken and account.memory is not None:  # the transaction is being repeated
+                account.memory._give(taken.pop())
+            result = work(c)
+            ticket = result.ticket if isinstance(result, Acquired) else result
+            if ticket is not None:
+                taken.append(ticket.taken)
+            return result
+
+        try:
+            return self._write(counted, durable=False)
+        except BaseException:
+            if taken and account.memory is not None:
+                account.memory._give(taken.pop())
+            raise
+
+
+Bound = Callable[[Sequence[bytes]], tuple[int, int]]
+
+
+def _chunks(keys: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
+    return (keys[i : i + _IN] for i in range(0, len(keys), _IN))
+
+
+def _select_in(
+    c: Connection, table: Any, columns: tuple[Any, ...], oracle: int, keys: Sequence[bytes]
+) -> list[Any]:
+    import sqlalchemy as sa
+
+    rows: list[Any] = []
+    for some in _chunks(keys):
+        rows += c.execute(
+            sa.select(*columns).where(table.c.oracle_id == oracle, table.c.key.in_(some))
+        ).fetchall()
+    return rows
+
+
+def _answers(c: Connection, oracle: int, keys: Sequence[bytes]) -> dict[bytes, Row]:
+    t = tables().answers
+    return {
+        bytes(key): np.frombuffer(scores, "<f8").astype(np.float64, copy=False)
+        for key, scores in _select_in(c, t, (t.c.key, t.c.scores), oracle, keys)
+    }
+
+
+def _insert_new(c: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
+    if c.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+    c.execute(insert(table).on_conflict_do_nothing(), rows)
+
+
+def _delete_claims(c: Connection, oracle: int, keys: Sequence[bytes]) -> None:
+    t = tables().claims
+    for some in _chunks(keys):
+        c.execute(t.delete().where(t.c.oracle_id == oracle, t.c.key.in_(some)))
+
+
+def _begin(c: Connection, oracle: int, account: Account, amount: Amount, state: str = "sent") -> Ticket:
+    if account.memory is None:
+        _take(c, account, amount)
+        return Ticket(_record(c, oracle, account, amount, state), amount)
+    account.memory._take(amount)
+    try:
+        _move(c, account, amount, 1)
+        return Ticket(_record(c, oracle, account, amount, state), amount)
+    except BaseException:
+        account.memory._give(amount)
+        raise
+
+
+def _record(c: Connection, oracle: int, account: Account, amount: Amount, state: str) -> int:
+    made = c.execute(
+        tables()
+        .attempts.insert()
+        .values(
+            oracle_id=oracle,
+            budget_id=account.id,
+            started=time.time(),
+            state=state,
+            first=amount.first,
+            repeats=amount.repeats,
+            cost=amount.cost,
+            tokens_in=amount.tokens,
+        )
+    )
+    return int(made.inserted_primary_key[0])  # type: ignore[index]
+
+
+def _move(c: Connection, account: Account, amount: Amount, sign: int) -> None:
+    t = tables().budgets
+    c.execute(
+        t.update()
+        .where(t.c.id.in_(account.chain))
+        .values(
+            used=t.c.used + sign * amount.first,
+            spare_used=t.c.spare_used + sign * amount.repeats,
+            cost=t.c.cost + sign * amount.cost,
+            tokens=t.c.tokens + sign * amount.tokens,
+        )
+    )
+
+
+def _take(c: Connection, account: Account, amount: Amount) -> None:
+    """One conditional UPDATE over the budget and its ancestors; fewer rows than they are: one of them is short."""
+    import sqlalchemy as sa
+
+    t = tables().budgets
+    enough = [t.c.used + amount.first <= t.c.row_limit, t.c.spare_used + amount.repeats <= t.c.spare]
+    if amount.first == 0:  # a cap lowered below what is used must not stop a repeat
+        enough = enough[1:]
+    if amount.cost:
+        enough.append(sa.or_(t.c.max_cost.is_(None), t.c.cost + amount.cost <= t.c.max_cost))
+    if amount.tokens:
+        enough.append(sa.or_(t.c.max_tokens.is_(None), t.c.tokens + amount.tokens <= t.c.max_tokens))
+    nested = len(account.chain) > 1  # child and parent: one may be short where the other is not
+    if nested:
+        c.exec_driver_sql("SAVEPOINT take")
+    done = c.execute(
+        t.update()
+        .where(t.c.id.in_(account.chain), *enough)
+        .values(
+            used=t.c.used + amount.first,
+            spare_used=t.c.spare_used + amount.repeats,
+            cost=t.c.cost + amount.cost,
+            tokens=t.c.tokens + amount.tokens,
+        )
+    ).rowcount
+    if nested:
+        if done < len(account.chain):
+            c.exec_driver_sql("ROLLBACK TO SAVEPOINT take")
+        c.exec_driver_sql("RELEASE SAVEPOINT take")
+    if done == len(account.chain):
+        return
+    for row in c.execute(sa.select(t).where(t.c.id.in_(account.chain)).order_by(t.c.id.desc())).mappings():
+        raise_if_short(
+            row["name"], amount, Amount(row["used"], row["spare_used"], row["cost"], row["tokens"]),
+            (row["row_limit"], row["spare"], row["max_cost"], row["max_tokens"]),
+        )  # fmt: skip
+    raise StoreError(f"budgets {account.chain}: a row is gone from the store.")
