@@ -21,7 +21,8 @@ from .estimators.base import Estimate, Estimator, Problem, Session
 from .game import Game, Target, check_target
 from .masks import Masks
 from .oracles import as_oracle
-from .oracles.base import Meter, Oracle
+from .oracles.base import Oracle
+from .oracles.meter import Meter
 from .players import Columns, ImagePixels, ImageSegments, Players, Words
 from .players.image import as_image
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable, Mapping
 from types import ModuleType
+from typing import Any
 
 
 class BlackboxXaiError(Exception):
@@ -53,12 +55,27 @@ class OracleError(BlackboxXaiError):
     charged : bool. Whether the model scored, or may have scored, the rows (they then stay spent).
     retry : bool. Whether sending the same rows again can help.
     retry_after_s : float or None. What the server asked us to wait.
+    kind : "failed", "timeout" or "unusable" (an answer that cannot be read).
+    answered : dict. Rows of the batch that were answered all the same: position -> scores (k,).
+    refused : set. Positions of rows that the model did not score, where only part of the batch was; `charged` is
+        about the others.
+    tokens : (int, int). Input and output tokens that the server says it used.
     """
 
     def __init__(
-        self, message: str, *, charged: bool = True, retry: bool = False, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        charged: bool = True,
+        retry: bool = False,
+        retry_after_s: float | None = None,
+        kind: str = "failed",
+        answered: Mapping[int, Any] | None = None,
+        refused: Iterable[int] = (),
+        tokens: tuple[int, int] = (0, 0),
     ) -> None:
-        self.charged, self.retry, self.retry_after_s = charged, retry, retry_after_s
+        self.charged, self.retry, self.retry_after_s, self.kind = charged, retry, retry_after_s, kind
+        self.answered, self.refused, self.tokens = dict(answered or {}), frozenset(refused), tokens
         super().__init__(message)
 
 

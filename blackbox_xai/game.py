@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from .errors import InvalidInput
 from .masks import Masks
-from .oracles.base import Batch, Meter
+from .oracles.base import Batch
+from .oracles.meter import Meter
 from .players.base import Players
 
 Floats = NDArray[np.float64]

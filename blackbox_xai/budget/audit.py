@@ -16,9 +16,9 @@ def listing(store: AnswerStore) -> dict[str, list[dict[str, Any]]]:
 
     Returns
     -------
-    dict : ``"oracles"`` (identity, answers, rows, answered, failed, cost, tokens_in, tokens_out) and ``"budgets"``
-        (name, limit, spare, used, repeated, saved, cost, max_cost, tokens). Rows, money, tokens; `saved` counts rows
-        that came from the store at no cost.
+    dict : ``"oracles"`` (identity, answers, rows, answered, failed, cost, tokens_in, tokens_out) and
+        ``"budgets"`` (name, limit, spare, used, repeated, saved, cost, max_cost, tokens). Rows, money,
+        tokens; `saved` counts rows that came from the store at no cost.
     """
     import sqlalchemy as sa
 
@@ -40,9 +40,7 @@ def listing(store: AnswerStore) -> dict[str, list[dict[str, Any]]]:
         .subquery()
     )
     count = (
-        sa.select(t.answers.c.oracle_id, sa.func.count().label("answers"))
-        .group_by(t.answers.c.oracle_id)
-        .subquery()
+        sa.select(t.answers.c.oracle_id, sa.func.count().label("answers")).group_by(t.answers.c.oracle_id).subquery()
     )
     query = (
         sa.select(o.identity, count.c.answers, *[c for c in per_oracle.c if c.name != "oracle_id"])
@@ -79,8 +77,8 @@ def listing(store: AnswerStore) -> dict[str, list[dict[str, Any]]]:
 def verify(store: AnswerStore) -> list[str]:
     """Recount the whole store; each line says what does not add up. Empty: all does.
 
-    Checks: every budget against its attempts and its children's; caps; answers against the attempts that bought
-    them; the form of every answer; on SQLite the file itself.
+    Checks: every budget against its attempts and its children's; caps; answers against the attempts that
+    bought them; the form of every answer; on SQLite the file itself.
     """
     import sqlalchemy as sa
 

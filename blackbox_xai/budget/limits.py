@@ -19,9 +19,7 @@ class Amount(NamedTuple):
     tokens: int = 0
 
 
-def raise_if_short(
-    name: str, asked: Amount, used: Amount, caps: tuple[int, int, int | None, int | None]
-) -> None:
+def raise_if_short(name: str, asked: Amount, used: Amount, caps: tuple[int, int, int | None, int | None]) -> None:
     """Say which cap does not cover `asked`.
 
     Raises
@@ -42,8 +40,8 @@ class QueryBudget:
     spare : int, >= 0. Extra rows that only repeats of rows the model may have scored may use.
     parent : QueryBudget or None. What this budget draws from: every row also counts there.
     name : str, for messages and the ledger.
-    max_cost : float or None. Cap in money, in the unit of the oracle's `Price`; the most a request can cost is
-        reserved before it is sent, what it did cost is settled after.
+    max_cost : float or None. Cap in money, in the unit of the oracle's `Price`; the most a request can
+        cost is reserved before it is sent, what it did cost is settled after.
     max_tokens : int or None. Cap in tokens (input and output together), reserved and settled likewise.
 
     Raises
@@ -69,13 +67,9 @@ class QueryBudget:
             if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 0:
                 raise InvalidInput(f"QueryBudget: {what} must be a whole number >= 0, got {value!r}.")
         if max_cost is not None and not 0 <= max_cost < 9e9:
-            raise InvalidInput(
-                f"QueryBudget: max_cost must be an amount of money in [0, 9e9), got {max_cost!r}."
-            )
+            raise InvalidInput(f"QueryBudget: max_cost must be an amount of money in [0, 9e9), got {max_cost!r}.")
         if parent is not None and type(self) is QueryBudget and type(parent) is not QueryBudget:
-            raise InvalidInput(
-                "QueryBudget: a child of a budget kept in a store is made with parent.child(...)."
-            )
+            raise InvalidInput("QueryBudget: a child of a budget kept in a store is made with parent.child(...).")
         self.limit, self.spare, self.parent, self.name = int(limit), int(spare), parent, name
         self.max_cost, self.max_tokens = max_cost, max_tokens
         self.money = None if max_cost is None else round(max_cost * NANO)
@@ -83,9 +77,7 @@ class QueryBudget:
         self._spent = Amount()
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({self.name!r}, used={self.used}, limit={self.limit}, spare={self.spare})"
-        )
+        return f"{type(self).__name__}({self.name!r}, used={self.used}, limit={self.limit}, spare={self.spare})"
 
     @property
     def used(self) -> int:
@@ -132,8 +124,21 @@ class QueryBudget:
         """Return `n` rows that were reserved and that the model did not score."""
         self._give(Amount(0, n) if repeat else Amount(n))
 
-    def child(self, limit: int | None = None, *, spare: int = 0, name: str = "child") -> QueryBudget:
-        """A budget that draws from this one; `limit` None means all that is left now."""
+    def grow(self, n: int) -> None:
+        """Raise this budget's own limit by `n` rows; its ancestors' caps hold as before.
+
+        Raises
+        ------
+        InvalidInput : `n` is negative or not a whole number.
+        """
+        if isinstance(n, bool) or not hasattr(n, "__index__") or int(n) < 0:
+            raise InvalidInput(f"QueryBudget: can only grow by a whole number of rows >= 0, got {n!r}.")
+        with self._lock:
+            self.limit += int(n)
+
+    def child(self, limit: int | None = None, *, spare: int | None = None, name: str = "child") -> QueryBudget:
+        """A budget that draws from this one; None means all that is left now."""
+        spare = self.spare_left if spare is None else spare
         return QueryBudget(self.left if limit is None else limit, spare=spare, parent=self, name=name)
 
     def _chain(self) -> list[QueryBudget]:

@@ -1,4 +1,4 @@
-"""The one durable schema: oracles, budgets, answers, claims, attempts. SQLAlchemy Core; SQLite or PostgreSQL."""
+"""The one durable schema: oracles, budgets, answers, claims, attempts; SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -142,9 +142,7 @@ def url_of(where: str | Path) -> str:
         return "postgresql+psycopg://" + rest
     if scheme == "sqlite":
         return text
-    raise InvalidInput(
-        f"AnswerStore: cannot keep answers in {scheme!r}. Give a file name or a postgresql:// URL."
-    )
+    raise InvalidInput(f"AnswerStore: cannot keep answers in {scheme!r}. Give a file name or a postgresql:// URL.")
 
 
 def connect(url: str, wait_s: float) -> Engine:
@@ -183,9 +181,7 @@ def prepare(connection: Connection, where: str) -> None:
     there = set(sa.inspect(connection).get_table_names())
     if t.schema.name not in there:
         if {"answers", "budgets", "attempts"} & there:
-            raise StoreError(
-                f"AnswerStore {where}: tables of another program are there. Choose another database."
-            )
+            raise StoreError(f"AnswerStore {where}: tables of another program are there. Choose another database.")
         t.meta.create_all(connection)
         connection.execute(t.schema.insert().values(version=VERSION))
         return

@@ -43,16 +43,13 @@ class SharedBudget(QueryBudget):
     ) -> None:
         if parent is not None and (not isinstance(parent, SharedBudget) or parent.store._url != store._url):
             raise InvalidInput(f"SharedBudget {name!r}: its parent must live in the same store.")
-        super().__init__(
-            limit, spare=spare, parent=parent, name=name, max_cost=max_cost, max_tokens=max_tokens
-        )
+        super().__init__(limit, spare=spare, parent=parent, name=name, max_cost=max_cost, max_tokens=max_tokens)
         self.store = store
         above = () if parent is None else parent.rows
         self.id = store._new_budget(
             name, self.limit, self.spare, above[0] if above else None, self.money, self.max_tokens
         )
         self.rows = (self.id, *above)
-        self._oracle = -1
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -100,9 +97,15 @@ class SharedBudget(QueryBudget):
     def spare_left(self) -> int:
         return max(0, min(r["spare"] - r["spare_used"] for r in self._read()))
 
-    def child(self, limit: int | None = None, *, spare: int = 0, name: str = "child") -> SharedBudget:
-        """A budget of this store that draws from this one; `limit` None means all that is left now."""
+    def grow(self, n: int) -> None:
+        """Raise this budget's own limit by `n` rows, in the store, for all who share it."""
+        super().grow(n)
+        self.store.raise_limit(self.name, limit=self.limit)
+
+    def child(self, limit: int | None = None, *, spare: int | None = None, name: str = "child") -> SharedBudget:
+        """A budget of this store that draws from this one; None means all that is left now."""
         full = f"{self.name}/{name}#{uuid.uuid4().hex[:12]}"
+        spare = self.spare_left if spare is None else spare
         return SharedBudget(self.store, full, self.left if limit is None else limit, spare=spare, parent=self)
 
     def _take(self, amount: Amount) -> None:

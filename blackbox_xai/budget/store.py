@@ -9,15 +9,15 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInput
 from .limits import Amount, QueryBudget, raise_if_short
+from .records import Account, Acquired, Settled, Ticket
 from .schema import StoreError, connect, prepare, tables, url_of
 from .writer import Writer
 
@@ -30,53 +30,6 @@ Row = NDArray[np.float64]
 _IN = 500  # keys a SELECT
 
 
-class Ticket(NamedTuple):
-    """An attempt that was reserved and not yet settled."""
-
-    attempt: int
-    taken: Amount
-
-
-@dataclass(frozen=True, slots=True)
-class Acquired:
-    """What came of asking for some rows: known answers, rows that are ours to send, rows that another asks now."""
-
-    found: dict[bytes, Row]
-    mine: list[bytes]
-    repeats: set[bytes]
-    busy: list[bytes]
-    ticket: Ticket | None
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A budget as the ledger knows it: a shared budget's own row, or the mirror of one in memory."""
-
-    id: int
-    chain: tuple[int, ...]
-    memory: QueryBudget | None
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """How an attempt ended.
-
-    Attributes: `scores` by key, what was answered; `first_back` and `repeats_back`, rows given back;
-    `cost` (1e-9 units of money) and tokens as charged; `release`, keys that nobody is asking any more.
-    """
-
-    state: str
-    scores: Mapping[bytes, Row] = field(default_factory=dict)
-    first_back: int = 0
-    repeats_back: int = 0
-    cost: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    note: str = ""
-    release: Sequence[bytes] = ()
-    inputs: Mapping[bytes, bytes] = field(default_factory=dict)
-
-
 class AnswerStore:
     """Answers and ledger in one database.
 
@@ -84,15 +37,16 @@ class AnswerStore:
     ----------
     where : file name (SQLite, created with mode 0600) or ``postgresql://`` URL.
     keep_inputs : bool. Keep the rows themselves too, not only their SHA-256.
-    sync : bool. An answer is on the disk before it is used (survives a power cut); False: it survives the death of
-        the process only, and commits cost microseconds rather than one fsync.
+    sync : bool. An answer is on the disk before it is used (survives a power cut); False: it survives the
+        death of the process only, and commits cost microseconds rather than one fsync.
     wait_s : float, seconds to wait for another writer.
 
     Raises
     ------
     StoreError : the file is no answer store, is of a newer version, or cannot be opened.
 
-    Thread-safe, picklable (reopens by name), and usable after a fork. Scores are stored as little-endian float64.
+    Thread-safe, picklable (reopens by name), and usable after a fork. Scores are stored as little-endian
+    float64.
     """
 
     def __init__(
@@ -190,9 +144,7 @@ class AnswerStore:
         def work(c: Connection) -> int:
             found = c.execute(sa.select(t.c.id).where(t.c.identity == identity)).scalar()
             if found is None:
-                found = c.execute(
-                    t.insert().values(identity=identity, created=time.time())
-                ).inserted_primary_key[0]
+                found = c.execute(t.insert().values(identity=identity, created=time.time())).inserted_primary_key[0]
             return int(found)
 
         self._oracles[identity] = number = self._write(work, durable=True)
@@ -206,9 +158,7 @@ class AnswerStore:
         with self._guard:
             if budget not in self._accounts:
                 name = f"{budget.name}#{uuid.uuid4().hex[:12]}"
-                number = self._new_budget(
-                    name, budget.limit, budget.spare, None, budget.money, budget.max_tokens
-                )
+                number = self._new_budget(name, budget.limit, budget.spare, None, budget.money, budget.max_tokens)
                 self._accounts[budget] = Account(number, (number,), budget)
             return self._accounts[budget]
 
@@ -255,13 +205,9 @@ class AnswerStore:
         """
         t = tables().budgets
         new = {k: v for k, v in (("row_limit", limit), ("spare", spare)) if v is not None}
-        done = self._write(
-            lambda c: c.execute(t.update().where(t.c.name == name).values(**new)).rowcount, durable=True
-        )
+        done = self._write(lambda c: c.execute(t.update().where(t.c.name == name).values(**new)).rowcount, durable=True)
         if not done:
-            raise InvalidInput(
-                f"AnswerStore {self.shown}: no budget {name!r}. `blackbox-xai ledger` lists them."
-            )
+            raise InvalidInput(f"AnswerStore {self.shown}: no budget {name!r}. `blackbox-xai ledger` lists them.")
 
     # -- rows -------------------------------------------------------------------------------------------------
 
@@ -269,6 +215,14 @@ class AnswerStore:
         """Known answers among `keys` (SHA-256 digests), each (k,) float64."""
         with self._read() as c:
             return _answers(c, oracle, keys)
+
+    def idle(self, oracle: int, keys: Sequence[bytes]) -> list[bytes]:
+        """Keys among these that nobody holds a live claim on."""
+        t, now = tables().claims, time.time()
+        with self._read() as c:
+            rows = _select_in(c, t, (t.c.key, t.c.expires), oracle, keys)
+        held = {bytes(key) for key, expires in rows if expires > now}
+        return [key for key in keys if key not in held]
 
     def acquire(
         self,
@@ -278,6 +232,7 @@ class AnswerStore:
         *,
         ttl_s: float,
         bound: Bound | None = None,
+        extra: int = 0,
     ) -> Acquired:
         """Look up rows, claim those nobody asks, and reserve them: one transaction, one conditional UPDATE.
 
@@ -285,6 +240,7 @@ class AnswerStore:
         ----------
         keys : digests, each once.
         ttl_s : float. Seconds after which another may take the claim over.
+        extra : int. Rows to reserve besides (a server's first call may score one to learn its shape).
         bound : callable (keys) -> (cost, tokens), the most those rows can cost; None: no money.
 
         Raises
@@ -307,7 +263,7 @@ class AnswerStore:
             stale = [k for k in mine if k in held]
             repeats = {k for k in stale if held[k][0] == account.id}  # we may have paid for it before
             cost, tokens = bound(mine) if bound is not None else (0, 0)
-            amount = Amount(len(mine) - len(repeats), len(repeats), cost, tokens)
+            amount = Amount(len(mine) - len(repeats) + extra, len(repeats), cost, tokens)
             ticket = _begin(c, oracle, account, amount)
             if stale:
                 _delete_claims(c, oracle, stale)
@@ -328,9 +284,7 @@ class AnswerStore:
 
         return self._undoing(account, work)  # type: ignore[no-any-return]
 
-    def again(
-        self, oracle: int, account: Account, keys: Sequence[bytes], amount: Amount, *, ttl_s: float
-    ) -> Ticket:
+    def again(self, oracle: int, account: Account, keys: Sequence[bytes], amount: Amount, *, ttl_s: float) -> Ticket:
         """Reserve another attempt for rows whose claims we hold.
 
         Raises
@@ -352,7 +306,8 @@ class AnswerStore:
         return self._undoing(account, work)  # type: ignore[no-any-return]
 
     def hold(self, budget: SharedBudget, amount: Amount) -> None:
-        """Move a shared budget's counter without an answer in view; the ledger shows it as an attempt of its own.
+        """Move a shared budget's counter without an answer in view; the ledger shows it as an attempt of its
+        own.
 
         Raises
         ------
@@ -382,24 +337,16 @@ class AnswerStore:
         """The shared budget of this name; see `SharedBudget`."""
         from .shared import SharedBudget
 
-        return SharedBudget(
-            self, name, limit, spare=spare, parent=parent, max_cost=max_cost, max_tokens=max_tokens
-        )
+        return SharedBudget(self, name, limit, spare=spare, parent=parent, max_cost=max_cost, max_tokens=max_tokens)
 
     def settle(self, oracle: int, account: Account, ticket: Ticket, end: Settled) -> None:
         """Record how an attempt ended: answers, what is given back, what it cost. Durable when this returns."""
-        taken = ticket.taken
-        back = Amount(
-            end.first_back,
-            end.repeats_back,
-            taken.cost - end.cost,
-            taken.tokens - end.tokens_in - end.tokens_out,
-        )
+        taken, back = ticket.taken, end.back(ticket.taken)
 
         def work(c: Connection) -> None:
-            t = tables()
+            t, fresh = tables(), 0
             if end.scores:
-                _insert_new(
+                fresh = _insert_new(
                     c,
                     t.answers,
                     [
@@ -427,7 +374,7 @@ class AnswerStore:
                 .values(
                     ended=time.time(),
                     state=end.state,
-                    answered=len(end.scores),
+                    answered=fresh,  # fewer where a claim ran out and another answered first
                     first=taken.first - end.first_back,
                     repeats=taken.repeats - end.repeats_back,
                     given_back=end.first_back + end.repeats_back,
@@ -494,16 +441,12 @@ def _chunks(keys: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
     return (keys[i : i + _IN] for i in range(0, len(keys), _IN))
 
 
-def _select_in(
-    c: Connection, table: Any, columns: tuple[Any, ...], oracle: int, keys: Sequence[bytes]
-) -> list[Any]:
+def _select_in(c: Connection, table: Any, columns: tuple[Any, ...], oracle: int, keys: Sequence[bytes]) -> list[Any]:
     import sqlalchemy as sa
 
     rows: list[Any] = []
     for some in _chunks(keys):
-        rows += c.execute(
-            sa.select(*columns).where(table.c.oracle_id == oracle, table.c.key.in_(some))
-        ).fetchall()
+        rows += c.execute(sa.select(*columns).where(table.c.oracle_id == oracle, table.c.key.in_(some))).fetchall()
     return rows
 
 
@@ -515,12 +458,13 @@ def _answers(c: Connection, oracle: int, keys: Sequence[bytes]) -> dict[bytes, R
     }
 
 
-def _insert_new(c: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
+def _insert_new(c: Connection, table: Any, rows: list[dict[str, Any]]) -> int:
+    """Insert what is not there yet; how many rows that were."""
     if c.dialect.name == "sqlite":
         from sqlalchemy.dialects.sqlite import insert
     else:
         from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
-    c.execute(insert(table).on_conflict_do_nothing(), rows)
+    return int(c.execute(insert(table).on_conflict_do_nothing(), rows).rowcount)
 
 
 def _delete_claims(c: Connection, oracle: int, keys: Sequence[bytes]) -> None:

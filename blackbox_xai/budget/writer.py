@@ -29,8 +29,8 @@ class _Job:
 class Writer:
     """Runs small pieces of work in write transactions; whoever holds the lock commits for all who wait.
 
-    A piece that raises is undone alone (savepoint). `durable` work is on the disk when `run` returns; the rest is
-    safe against the death of this process and goes to the disk with the next durable commit.
+    A piece that raises is undone alone (savepoint). `durable` work is on the disk when `run` returns; the
+    rest is safe against the death of this process and goes to the disk with the next durable commit.
     """
 
     def __init__(self, engine: Engine, *, sync: bool, wait_s: float) -> None:
@@ -74,9 +74,7 @@ class Writer:
                     for job in group:
                         self._one(job, connection, alone=len(group) == 1)
                 break
-            except (
-                sa.exc.DBAPIError
-            ) as error:  # locked for long, or the server went away: the whole group again
+            except sa.exc.DBAPIError as error:  # locked for long, or the server went away: the whole group again
                 self._drop()
                 if time.monotonic() > end or not _passing(error):
                     for job in group:

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import time
 from abc import ABC, abstractmethod
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..budget import QueryBudget
-from ..errors import BlackboxXaiError, InvalidInput, OracleError
+from ..errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ..budget.price import Price
 
 Batch = Any  # an array of inputs (rows first), a list of strings, or a DataFrame: what the model takes
 Floats = NDArray[np.floating[Any]]
+Count = Literal["scored", "attempts", "answered"]
 Kind = Literal["scores", "labels", "top-k", "rounded", "sampled"]
+
+
+class Scored(NamedTuple):
+    """Scores of a batch, (rows, k) or (rows,), and the tokens that the server says it used."""
+
+    scores: Any
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When the meter asks again; each attempt is reserved like the first.
+
+    Attributes
+    ----------
+    attempts : int. Attempts in all, where an error says that asking again can help.
+    timeouts, unusable : int. Repeats after a timeout, and after an answer that cannot be read (both may be billed).
+    backoff_s, max_backoff_s : float. The wait doubles from the one to the other, times a random 0.5..1; a server's
+        own wish to wait longer is followed.
+    """
+
+    attempts: int = 4
+    timeouts: int = 1
+    unusable: int = 0
+    backoff_s: float = 0.5
+    max_backoff_s: float = 60.0
 
 
 class Oracle(ABC):
@@ -38,6 +63,11 @@ class Oracle(ABC):
     parallel : int. Calls to the model that may run at once (1 for a local model).
     in_flight : int. Batches composed or under way at once, >= `parallel`.
     setup_rows : int. Rows that the very first call scores besides its batch; counted with it.
+    retry : Retry. When to ask again.
+    timeout_s : float. The longest a call may take, for claims on rows that several processes ask.
+    count : "scored" (refusals before processing are given back), "attempts" (nothing is), or "answered" (all but
+        answers is, for a server of one's own). What stays spent.
+    price : Price or None. What a query costs.
     """
 
     name: str
@@ -50,6 +80,10 @@ class Oracle(ABC):
     parallel: int = 1
     in_flight: int = 1
     setup_rows: int = 0
+    retry: Retry = Retry()
+    timeout_s: float = 60.0
+    count: Count = "scored"
+    price: Price | None = None
 
     def _configure(
         self,
@@ -75,6 +109,14 @@ class Oracle(ABC):
     def _predict(self, batch: Batch) -> Floats:
         """Score a batch: (rows, k) or (rows,). Called by the meter alone, which counts and checks."""
 
+    def _scored(self, batch: Batch) -> Scored:
+        """Score a batch and say what it used; only oracles that are told the usage write this."""
+        return Scored(self._predict(batch))
+
+    def _bound(self, batch: Batch) -> tuple[int, int]:
+        """The most input and output tokens that `batch` can be billed for; (0, 0) where none are."""
+        return 0, 0
+
 
 @dataclass
 class Ledger:
@@ -86,196 +128,9 @@ class Ledger:
     from_store: int = 0
     repeated: int = 0  # identical to a row of the same run: not sent
     batches: int = 0
-    seconds_model: float = 0.0
+    retried: int = 0  # rows sent again
+    tokens_in: int = 0
+    tokens_out: int = 0
+    seconds_model: float = 0.0  # during which at least one call was under way
     seconds_total: float = 0.0
     cost: float | None = None
-
-
-@final
-class Meter:
-    """One run's counted access to an oracle: reserve, deduplicate, send, check, record.
-
-    Answers are kept for the life of the meter, so a row asked for again is not sent again.
-
-    Parameters
-    ----------
-    oracle : Oracle.
-    budget : QueryBudget. Every row sent is reserved there first.
-    """
-
-    def __init__(self, oracle: Oracle, budget: QueryBudget) -> None:
-        self.oracle, self.budget, self.ledger = oracle, budget, Ledger()
-        self._answers: dict[bytes, Floats] = {}
-        self._seen: Counter[bytes] = Counter()
-        self._width: int | None = None
-        self._slots = threading.Semaphore(max(1, oracle.parallel))
-        self._clock = threading.Lock()
-
-    def stream(self, batches: Iterable[tuple[list[bytes], Callable[[NDArray[np.intp]], Batch]]]) -> Iterator[Floats]:
-        """Scores (rows, k) of each batch, in order.
-
-        Parameters
-        ----------
-        batches : (keys, compose) each: one key a row, and a function that composes the rows it is given by
-            position. Only rows not known are composed and sent.
-
-        Raises
-        ------
-        BudgetExhausted : a batch is not covered; it was not sent. Earlier batches were yielded.
-        OracleError : the model failed. Answers that came are kept all the same.
-        """
-        oracle = self.oracle
-        waiting: deque[tuple[list[bytes], list[bytes], Future[Floats] | None]] = deque()
-        pending: set[bytes] = set()
-        threads = max(1, oracle.in_flight, oracle.parallel)
-        pool = ThreadPoolExecutor(threads, "blackbox-xai") if threads > 1 else None
-        source = iter(batches)
-        failure: BaseException | None = None
-        try:
-            while True:
-                while failure is None and len(waiting) < threads:
-                    try:
-                        item = next(source, None)
-                        if item is None:
-                            break
-                        waiting.append(self._send(item, pending, pool))
-                    except BlackboxXaiError as error:
-                        failure = error
-                if not waiting:
-                    break
-                keys, fresh, future = waiting.popleft()
-                if future is not None:
-                    self._record(fresh, future)
-                    pending.difference_update(fresh)
-                yield np.stack([self._answers[key] for key in keys])
-            if failure is not None:
-                raise failure
-        finally:
-            # What is under way is paid for: wait for it and keep it.
-            for _, fresh, future in waiting:
-                if future is not None:
-                    with contextlib.suppress(BlackboxXaiError):
-                        self._record(fresh, future)
-            if pool is not None:
-                pool.shutdown(wait=True)
-
-    def _send(
-        self,
-        item: tuple[list[bytes], Callable[[NDArray[np.intp]], Batch]],
-        pending: set[bytes],
-        pool: ThreadPoolExecutor | None,
-    ) -> tuple[list[bytes], list[bytes], Future[Floats] | None]:
-        keys, compose = item
-        if self.oracle.stochastic:
-            keys = [self._numbered(key) for key in keys]
-        fresh: list[bytes] = []
-        rows: list[int] = []
-        taken = set(pending)
-        for row, key in enumerate(keys):
-            if key not in self._answers and key not in taken:
-                taken.add(key)
-                fresh.append(key)
-                rows.append(row)
-        if not fresh:
-            self.ledger.repeated += len(keys)
-            return keys, [], None
-        setup = self.oracle.setup_rows if self.ledger.batches == 0 else 0
-        self.budget.reserve(len(fresh) + setup)
-        self.ledger.repeated += len(keys) - len(fresh)
-        self.ledger.scored += len(fresh) + setup
-        self.ledger.batches += 1
-        pending.update(fresh)
-        index = np.array(rows, np.intp)
-        number = self.ledger.batches
-        if pool is None:
-            future: Future[Floats] = Future()
-            try:
-                future.set_result(self._call(compose, index, number))
-            except Exception as error:
-                future.set_exception(error)
-            except BaseException:  # Ctrl-C inside the model: the rows may have been scored, they stay spent
-                self.ledger.failed += len(fresh)
-                raise
-            return keys, fresh, future
-        return keys, fresh, pool.submit(self._call, compose, index, number)
-
-    def rewind(self) -> None:
-        """Begin the sequence of questions again: a stochastic oracle's repeats get the answers they had."""
-        self._seen.clear()
-
-    def remember(self, keys: list[bytes], scores: Floats) -> None:
-        """Take in answers that were paid for earlier, one row of `scores` (rows, k) a key, in the order asked."""
-        if self.oracle.stochastic:
-            keys = [self._numbered(key) for key in keys]
-        self._answers.update(zip(keys, scores))
-
-    def _numbered(self, key: bytes) -> bytes:
-        self._seen[key] += 1
-        return key + self._seen[key].to_bytes(8, "little")
-
-    def _call(self, compose: Callable[[NDArray[np.intp]], Batch], rows: NDArray[np.intp], number: int) -> Floats:
-        batch = compose(rows)
-        with self._slots:
-            begin = time.perf_counter()
-            try:
-                scores = self.oracle._predict(batch)
-            except BlackboxXaiError:
-                raise
-            except Exception as error:
-                raise OracleError(
-                    f"{self.oracle!r}: the model raised {type(error).__name__}: {error} on batch {number} "
-                    f"({len(rows)} rows). Answers before it are kept; run it on such a batch by hand to see why."
-                ) from error
-            finally:
-                with self._clock:
-                    self.ledger.seconds_model += time.perf_counter() - begin
-        return self._checked(scores, len(rows), number)
-
-    def _checked(self, scores: Floats, rows: int, number: int) -> Floats:
-        where = f"{self.oracle!r}: batch {number}"
-        try:
-            table = np.asarray(scores)
-            if table.dtype.kind in "biu":
-                table = table.astype(np.float64)
-            if table.dtype.kind != "f":
-                raise TypeError(f"dtype {table.dtype}")
-        except (TypeError, ValueError) as error:
-            raise OracleError(
-                f"{where} answered {type(scores).__name__}, not numbers ({error}). Return one row of scores an input."
-            ) from error
-        if table.ndim == 0 or table.ndim > 2 or len(table) != rows:
-            raise OracleError(
-                f"{where} of {rows} rows got scores of shape {table.shape}. Return ({rows},) or ({rows}, outputs): "
-                "one row of scores an input, in order."
-            )
-        table = table.reshape(rows, -1)
-        if table.shape[1] == 0 or (self._width is not None and table.shape[1] != self._width):
-            raise OracleError(
-                f"{where} has {table.shape[1]} outputs, earlier ones {self._width}. "
-                "The number of outputs must not change."
-            )
-        if not np.isfinite(table).all():
-            row = int(np.argmin(np.isfinite(table).all(axis=1)))
-            raise OracleError(
-                f"{where}, row {row}: the score is NaN or infinite. "
-                "Check the model on masked inputs, or map such answers to a number yourself."
-            )
-        names = self.oracle.output_names
-        if names is not None and len(names) != table.shape[1]:
-            raise OracleError(f"{where} has {table.shape[1]} outputs, but {len(names)} output_names were given.")
-        self._width = table.shape[1]
-        return table
-
-    def _record(self, fresh: list[bytes], future: Future[Floats]) -> None:
-        try:
-            scores = future.result()
-        except OracleError as error:
-            if error.charged:
-                self.ledger.failed += len(fresh)
-            else:
-                self.budget.give_back(len(fresh))
-                self.ledger.scored -= len(fresh)
-            raise
-        for key, row in zip(fresh, scores):
-            self._answers[key] = row
-        self.ledger.answered += len(fresh)

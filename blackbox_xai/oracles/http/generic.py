@@ -20,7 +20,8 @@ class Generic(Wire):
     decode : JSON value -> scores (n, k), or (n,) labels where the oracle's ``outputs`` is ``"labels"``.
     path : below the oracle's URL.
 
-    The functions are not part of the oracle's identity: give the oracle ``identity=`` to keep answers in a file.
+    The functions are not part of the oracle's identity: give the oracle ``identity=`` to keep answers in a
+    file.
     """
 
     name: ClassVar[str] = "generic"

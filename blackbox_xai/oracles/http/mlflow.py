@@ -34,9 +34,7 @@ class MLflow(_Json):
             names = self.columns or (tuple(rows.columns) if hasattr(rows, "columns") else None)
             if names is None:
                 raise InvalidInput('MLflow: form="dataframe_split" needs columns=, the names of the columns.')
-            body: dict[str, Any] = {
-                "dataframe_split": {"columns": [str(c) for c in names], "data": rows_of(rows)}
-            }
+            body: dict[str, Any] = {"dataframe_split": {"columns": [str(c) for c in names], "data": rows_of(rows)}}
         else:
             body = {self.form: rows_of(rows)}
         if self.params:

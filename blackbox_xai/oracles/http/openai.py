@@ -1,7 +1,8 @@
-"""OpenAI-compatible servers: the score of a fixed answer, of label words, or the agreement of sampled answers.
+"""OpenAI-compatible servers: the score of a fixed answer, of label words, or the agreement of sampled
+answers.
 
-Source: value functions of ContextCite (arXiv:2409.00729) and others; alignment by character offsets, not by counting
-the answer's tokens, which breaks where the tokeniser merges across the join.
+Source: value functions of ContextCite (arXiv:2409.00729) and others; alignment by character offsets, not by
+counting the answer's tokens, which breaks where the tokeniser merges across the join.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class Completion(_OpenAI):
     Parameters
     ----------
     answer : the text to score. The prompt must end where a token ends; `join` (e.g. a newline) goes between.
-    value : ``"logprob"`` (sum over the answer's tokens), ``"mean"`` (a token), ``"logit"`` (of the whole answer,
-        ``L - log(1 - exp(L))``, which linear surrogates fit best).
+    value : ``"logprob"`` (sum over the answer's tokens), ``"mean"`` (a token), ``"logit"`` (of the whole
+        answer, ``L - log(1 - exp(L))``, which linear surrogates fit best).
     max_tokens : 0, or 1 for servers that refuse 0.
     """
 
@@ -81,9 +82,7 @@ class Completion(_OpenAI):
     def request(self, rows: Batch) -> Request:
         (row,) = rows
         text = str(row) + self.join
-        body = self._body(
-            prompt=text + self.answer, max_tokens=self.max_tokens, echo=True, logprobs=1, temperature=0
-        )
+        body = self._body(prompt=text + self.answer, max_tokens=self.max_tokens, echo=True, logprobs=1, temperature=0)
         return self._post("/completions", body)
 
     def parse(self, reply: Reply, n: int) -> Parsed:
@@ -113,9 +112,7 @@ class Completion(_OpenAI):
         shift = offsets[0] if offsets else 0
         inside = [i for i, at in enumerate(offsets) if begin <= at - shift < end]
         if not inside or offsets[inside[0]] - shift != begin:
-            raise Unusable(
-                "a token straddles the end of the prompt and the answer; set join to a newline or a space"
-            )
+            raise Unusable("a token straddles the end of the prompt and the answer; set join to a newline or a space")
         picked = [scores[i] for i in inside]
         if not all(isinstance(s, (int, float)) for s in picked):
             raise Unusable("a token of the answer without a log-probability")
@@ -132,8 +129,8 @@ class ChatLabels(_OpenAI):
     system : a message before the prompt, or None.
     top_logprobs : 1..20.
 
-    A label that is not among the top gets the smallest log-probability listed (an upper bound, so differences are
-    understated); the scores are a softmax over the labels.
+    A label that is not among the top gets the smallest log-probability listed (an upper bound, so differences
+    are understated); the scores are a softmax over the labels.
     """
 
     name: ClassVar[str] = "openai"
@@ -150,9 +147,7 @@ class ChatLabels(_OpenAI):
         (row,) = rows
         messages = [] if self.system is None else [{"role": "system", "content": self.system}]
         messages.append({"role": "user", "content": str(row)})
-        body = self._body(
-            messages=messages, max_tokens=1, temperature=0, logprobs=True, top_logprobs=self.top_logprobs
-        )
+        body = self._body(messages=messages, max_tokens=1, temperature=0, logprobs=True, top_logprobs=self.top_logprobs)
         return self._post("/chat/completions", body)
 
     def parse(self, reply: Reply, n: int) -> Parsed:
@@ -205,9 +200,7 @@ class Sampled(_OpenAI):
         (row,) = rows
         messages = [] if self.system is None else [{"role": "system", "content": self.system}]
         messages.append({"role": "user", "content": str(row)})
-        body = self._body(
-            messages=messages, n=self.samples, max_tokens=self.max_tokens, temperature=self.temperature
-        )
+        body = self._body(messages=messages, n=self.samples, max_tokens=self.max_tokens, temperature=self.temperature)
         return self._post("/chat/completions", body)
 
     def parse(self, reply: Reply, n: int) -> Parsed:

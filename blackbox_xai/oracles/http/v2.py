@@ -46,8 +46,8 @@ class V2(Wire):
     Parameters
     ----------
     model, version : names on the server.
-    output : the tensor to ask for by name (servers of scikit-learn models answer hard labels unless asked); None
-        takes the first.
+    output : the tensor to ask for by name (servers of scikit-learn models answer hard labels unless
+        asked); None takes the first.
     input_name : the name of the input tensor.
     datatype : e.g. ``"FP32"``; None keeps the rows' own.
     content_type : e.g. ``"str"`` or ``"base64"``, sent as a parameter of the input; None sends none.
@@ -91,16 +91,10 @@ class V2(Wire):
             head |= {"shape": [len(items), 1], "datatype": "BYTES"}
         raw = b""
         if self.binary:
-            raw = (
-                tensor.tobytes()
-                if tensor is not None
-                else b"".join(struct.pack("<I", len(b)) + b for b in items)
-            )
+            raw = tensor.tobytes() if tensor is not None else b"".join(struct.pack("<I", len(b)) + b for b in items)
             parameters["binary_data_size"] = len(raw)
         else:
-            head["data"] = (
-                tensor.reshape(-1).tolist() if tensor is not None else [item.decode() for item in items]
-            )
+            head["data"] = tensor.reshape(-1).tolist() if tensor is not None else [item.decode() for item in items]
         if parameters:
             head["parameters"] = parameters
         body: dict[str, Any] = {"inputs": [head]}

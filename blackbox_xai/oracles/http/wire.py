@@ -194,7 +194,8 @@ def scores_of(rows: Any, n: int, kind: str, labels: Sequence[str] | None) -> NDA
     kind : what the numbers are; ``"labels"``: one column a label, 1 where it is the answer.
     labels : names of the columns; needed for labels and top-k.
 
-    A label missing from a cut list gets an equal share of the mass that is left, at most the smallest score shown.
+    A label missing from a cut list gets an equal share of the mass that is left, at most the smallest score
+    shown.
 
     Raises
     ------
@@ -243,10 +244,7 @@ def _by_label(rows: Sequence[Any], kind: str, labels: Sequence[str] | None) -> N
         pairs: list[dict[str, float]] = [
             {str(k): float(v) for k, v in row.items()}
             if isinstance(row, Mapping) and "label" not in row
-            else {
-                str(item["label"]): float(item["score"])
-                for item in ([row] if isinstance(row, Mapping) else row)
-            }
+            else {str(item["label"]): float(item["score"]) for item in ([row] if isinstance(row, Mapping) else row)}
             for row in rows
         ]
     except (TypeError, ValueError, KeyError):
