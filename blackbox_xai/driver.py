@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 import platform
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +29,12 @@ from .oracles.meter import Meter
 from .players import Columns, ImagePixels, ImageSegments, Players, Words
 from .players.image import as_image
 
+if TYPE_CHECKING:
+    from .budget.store import AnswerStore
+
 Progress = bool | Callable[[int, int], None] | None
 Stop = Callable[[Estimate], bool]
+_STORES: weakref.WeakValueDictionary[str, AnswerStore] = weakref.WeakValueDictionary()
 _WINDOW_BYTES = 1 << 26  # packed masks asked for at a time
 
 
@@ -91,6 +98,7 @@ def explain(
     on_error: Literal["partial", "raise"] = "partial",
     until: Stop | None = None,
     batch_size: int | None = None,
+    store: str | Path | AnswerStore | None = None,
 ) -> Attribution:
     """Explain one decision of a model that can only be queried.
 
@@ -112,6 +120,8 @@ def explain(
     on_error : "partial" gives what the answers so far say, with ``status`` and ``error`` set; "raise" raises.
     until : a rule that ends the run early, e.g. ``StdError(0.01)``; unspent rows are given back.
     batch_size : rows a call to the model, at most, where `model` is not an oracle yet.
+    store : file name, ``postgresql://`` URL or AnswerStore that keeps every answer; a run that was killed, started
+        again with the same arguments, pays only what is missing. The oracle needs an identity.
 
     Returns
     -------
@@ -124,7 +134,7 @@ def explain(
 
     Cost: at most `budget` rows.
     """
-    setup = Run.make(model, x, budget, method, target, players, baseline, groups, seed, on_error, batch_size)
+    setup = Run.make(model, x, budget, method, target, players, baseline, groups, seed, on_error, batch_size, store)
     return setup.run(progress=progress, until=until, on_error=on_error)
 
 
@@ -180,6 +190,19 @@ def resolve_method(method: str | Estimator) -> Estimator:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise InvalidInput(f"method {method!r} is unknown; there are {', '.join(sorted(METHODS))}.{hint}")
     return METHODS[method]()
+
+
+def _store(store: Any) -> AnswerStore | None:
+    """An open store, from its name; one a name and process, so that equal names share a writer."""
+    from .budget.store import AnswerStore
+
+    if store is None or isinstance(store, AnswerStore):
+        return store
+    key = os.path.abspath(store) if "://" not in str(store) else str(store)
+    found = _STORES.get(key)
+    if found is None:
+        found = _STORES[key] = AnswerStore(store)
+    return found
 
 
 def _auto(x: Any, players: Any) -> str:
@@ -247,6 +270,7 @@ class Run:
         seed: Any,
         on_error: Any,
         batch_size: Any,
+        store: Any = None,
     ) -> Run:
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
             raise InvalidInput(f"seed must be a whole number, 0 <= seed < 2**64, got {seed!r}.")
@@ -260,7 +284,7 @@ class Run:
             players = make_players(x, players, baseline, groups, int(seed), pixels=estimator.on_grid)
         elif baseline is not None or groups is not None:
             raise InvalidInput("baseline and groups belong to the Players object; give them there.")
-        made = cls.of(oracle, players, estimator, own, target, int(seed), Meter(oracle, own))
+        made = cls.of(oracle, players, estimator, own, target, int(seed), Meter(oracle, own, _store(store)))
         made.session()  # raises what there is to raise, before any query
         return made
 
@@ -349,7 +373,7 @@ class Run:
 
     def _longer(self, done: Session) -> Session | None:
         """A session that also spends the rows that equal coalitions saved; it repeats what was told at no cost."""
-        saved = self.budget.left // self.playing.cost
+        saved = (self.budget.left - self.meter.ledger.from_store) // self.playing.cost  # as if those had been paid
         if saved < done.sampler.group or self.oracle.stochastic:
             return None
         p = self.problem()
@@ -396,11 +420,13 @@ class Run:
                 "failed": ledger.failed,
                 "from_store": ledger.from_store,
                 "repeated": ledger.repeated,
+                "retried": ledger.retried,
                 "batches": ledger.batches,
                 "budget": self.budget.limit,
                 "seconds_model": ledger.seconds_model,
                 "seconds_outside": max(0.0, ledger.seconds_total - ledger.seconds_model),
                 "cost": ledger.cost,
+                "tokens": ledger.tokens_in + ledger.tokens_out,
             },
             diagnostics=e.diagnostics,
             provenance={
@@ -441,7 +467,7 @@ class Run:
             raise InvalidInput("Attribution.extend: this attribution has its model; leave out `oracle`.")
         self.budget.grow(rows)
         self.meter.rewind()
-        lost = self.meter.ledger.failed  # spent without an answer: no longer to be planned on
+        lost = self.meter.ledger.lost  # spent without an answer: no longer to be planned on
         stages = (self.budget.limit - rows - lost, rows)
         return replace(self, stages=stages).run(progress=None, until=None, on_error="partial")
 

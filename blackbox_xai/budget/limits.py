@@ -62,10 +62,13 @@ class QueryBudget:
         max_tokens: int | None = None,
     ) -> None:
         for what, value in (("limit", limit), ("spare", spare), ("max_tokens", max_tokens)):
-            if value is None and what == "max_tokens":
-                continue
+            if value is None:
+                if what == "max_tokens":
+                    continue
+                raise InvalidInput(f"QueryBudget: {what} must be a whole number of rows >= 0, got None.")
             if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 0:
-                raise InvalidInput(f"QueryBudget: {what} must be a whole number >= 0, got {value!r}.")
+                unit = "tokens" if what == "max_tokens" else "rows"
+                raise InvalidInput(f"QueryBudget: {what} must be a whole number of {unit} >= 0, got {value!r}.")
         if max_cost is not None and not 0 <= max_cost < 9e9:
             raise InvalidInput(f"QueryBudget: max_cost must be an amount of money in [0, 9e9), got {max_cost!r}.")
         if parent is not None and type(self) is QueryBudget and type(parent) is not QueryBudget:

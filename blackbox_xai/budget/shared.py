@@ -30,6 +30,9 @@ class SharedBudget(QueryBudget):
     Picklable. Each reservation is one transaction.
     """
 
+    store: AnswerStore
+    rows: tuple[int, ...]  # in the store: its own, then its ancestors'
+
     def __init__(
         self,
         store: AnswerStore,
@@ -45,7 +48,7 @@ class SharedBudget(QueryBudget):
             raise InvalidInput(f"SharedBudget {name!r}: its parent must live in the same store.")
         super().__init__(limit, spare=spare, parent=parent, name=name, max_cost=max_cost, max_tokens=max_tokens)
         self.store = store
-        above = () if parent is None else parent.rows
+        above: tuple[int, ...] = () if parent is None else parent.rows
         self.id = store._new_budget(
             name, self.limit, self.spare, above[0] if above else None, self.money, self.max_tokens
         )
@@ -91,11 +94,11 @@ class SharedBudget(QueryBudget):
 
     @property
     def left(self) -> int:
-        return max(0, min(r["row_limit"] - r["used"] for r in self._read()))
+        return max(0, min(int(r["row_limit"] - r["used"]) for r in self._read()))
 
     @property
     def spare_left(self) -> int:
-        return max(0, min(r["spare"] - r["spare_used"] for r in self._read()))
+        return max(0, min(int(r["spare"] - r["spare_used"]) for r in self._read()))
 
     def grow(self, n: int) -> None:
         """Raise this budget's own limit by `n` rows, in the store, for all who share it."""

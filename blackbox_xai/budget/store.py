@@ -49,6 +49,9 @@ class AnswerStore:
     float64.
     """
 
+    _engine: Engine
+    _writer: Writer
+
     def __init__(
         self, where: str | Path, *, keep_inputs: bool = False, sync: bool = True, wait_s: float = 60.0
     ) -> None:
@@ -109,7 +112,7 @@ class AnswerStore:
                 self._engine.dispose(close=False)
                 self._guard = threading.RLock()
             try:
-                self._engine: Engine = connect(self._url, self.wait_s)
+                self._engine = connect(self._url, self.wait_s)
                 self._writer = Writer(self._engine, sync=self.sync, wait_s=self.wait_s)
                 self._writer.run(lambda c: prepare(c, self.shown), durable=True)
             except sa.exc.DBAPIError as error:
@@ -118,6 +121,7 @@ class AnswerStore:
                     f"{str(error.orig).splitlines()[0]}). Check the path, the rights, and that it is an answer store."
                 ) from None
             self._pid = os.getpid()
+            weakref.finalize(self, _shut, self._engine, self._writer, self._pid)
 
     def _write(self, work: Callable[[Connection], Any], *, durable: bool) -> Any:
         if self._pid != os.getpid():
@@ -144,7 +148,7 @@ class AnswerStore:
         def work(c: Connection) -> int:
             found = c.execute(sa.select(t.c.id).where(t.c.identity == identity)).scalar()
             if found is None:
-                found = c.execute(t.insert().values(identity=identity, created=time.time())).inserted_primary_key[0]
+                found = c.execute(t.insert().values(identity=identity, created=time.time())).inserted_primary_key[0]  # type: ignore[index]
             return int(found)
 
         self._oracles[identity] = number = self._write(work, durable=True)
@@ -305,6 +309,15 @@ class AnswerStore:
 
         return self._undoing(account, work)  # type: ignore[no-any-return]
 
+    def reserve(self, oracle: int, account: Account, amount: Amount) -> Ticket:
+        """Reserve an attempt without claims.
+
+        Raises
+        ------
+        BudgetExhausted : it is not covered; nothing was reserved.
+        """
+        return self._undoing(account, lambda c: _begin(c, oracle, account, amount))  # type: ignore[no-any-return]
+
     def hold(self, budget: SharedBudget, amount: Amount) -> None:
         """Move a shared budget's counter without an answer in view; the ledger shows it as an attempt of its
         own.
@@ -437,6 +450,13 @@ class AnswerStore:
 Bound = Callable[[Sequence[bytes]], tuple[int, int]]
 
 
+def _shut(engine: Engine, writer: Writer, pid: int) -> None:
+    """Close the connections of a store that nobody holds any more."""
+    if pid == os.getpid():
+        writer.close()
+        engine.dispose()
+
+
 def _chunks(keys: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
     return (keys[i : i + _IN] for i in range(0, len(keys), _IN))
 
@@ -464,6 +484,10 @@ def _insert_new(c: Connection, table: Any, rows: list[dict[str, Any]]) -> int:
         from sqlalchemy.dialects.sqlite import insert
     else:
         from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+    if c.dialect.name != "sqlite":  # psycopg does not say how many rows of a batch were new; writers take turns
+        there = _select_in(c, table, (table.c.key,), rows[0]["oracle_id"], [row["key"] for row in rows])
+        c.execute(insert(table).on_conflict_do_nothing(), rows)
+        return len(rows) - len(there)
     return int(c.execute(insert(table).on_conflict_do_nothing(), rows).rowcount)
 
 

@@ -40,7 +40,7 @@ class Writer:
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._level = "FULL"
-        self._pid = os.getpid()
+        self._turns: int | None = None
 
     def run(self, work: Callable[[Connection], Any], *, durable: bool) -> Any:
         """The result of ``work(connection)``, committed."""
@@ -63,6 +63,9 @@ class Writer:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+            if self._turns is not None:
+                os.close(self._turns)
+                self._turns = None
 
     def _commit(self, group: list[_Job]) -> None:
         import sqlalchemy as sa
@@ -121,14 +124,35 @@ class Writer:
         if level != self._level:
             connection.exec_driver_sql(f"PRAGMA synchronous={level}")
             self._level = level
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        with self._turn():
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.exec_driver_sql("COMMIT")
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    connection.exec_driver_sql("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Queue for SQLite's write lock in the kernel: SQLite itself would sleep and try again, 10 times slower.
+
+        The lock file only orders the writers of one machine; SQLite's own lock is what keeps the data safe.
+        """
         try:
-            yield connection
-            connection.exec_driver_sql("COMMIT")
-        except BaseException:
-            with contextlib.suppress(Exception):
-                connection.exec_driver_sql("ROLLBACK")
-            raise
+            import fcntl
+        except ImportError:  # not POSIX
+            yield
+            return
+        if self._turns is None:
+            name = str(self._engine.url.database) + "-lock"
+            self._turns = os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._turns, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turns, fcntl.LOCK_UN)
 
     def _drop(self) -> None:
         if self._connection is not None and not self._lite:

@@ -14,8 +14,7 @@ from ..errors import BudgetExhausted, InvalidInput
 from ..game import Game, Target
 from ..kernels import on_numpy
 from ..masks import Masks
-from ..oracles import as_oracle
-from ..oracles.base import Meter
+from ..oracles import Meter, as_oracle
 from ..players.base import Players
 
 Floats = NDArray[np.float64]

@@ -7,16 +7,18 @@ import sys
 from typing import Any
 
 from ..errors import InvalidInput
-from .base import Ledger, Meter, Oracle
+from .base import Ledger, Oracle, Retry, Scored
 from .function import CallableOracle
+from .meter import Meter
 from .sklearn import SklearnOracle
 
 _LAZY = {
     "TorchOracle": "torch_module",
     "TransformersOracle": "transformers_text",
+    "HTTPOracle": "http",
 }
 
-__all__ = ["CallableOracle", "Ledger", "Meter", "Oracle", "SklearnOracle", "as_oracle", *_LAZY]
+__all__ = ["CallableOracle", "Ledger", "Meter", "Oracle", "Retry", "Scored", "SklearnOracle", "as_oracle", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:

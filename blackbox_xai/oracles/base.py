@@ -124,7 +124,8 @@ class Ledger:
 
     scored: int = 0  # sent to the model and not given back
     answered: int = 0
-    failed: int = 0
+    failed: int = 0  # spent on an attempt that did not answer the row
+    lost: int = 0  # spent and never answered
     from_store: int = 0
     repeated: int = 0  # identical to a row of the same run: not sent
     batches: int = 0

@@ -45,6 +45,10 @@ class Book(Protocol):
         """Record how an attempt ended; durable where the book is."""
         ...
 
+    def release(self, keys: Sequence[bytes]) -> None:
+        """Ask these rows no more."""
+        ...
+
     def close(self, from_store: int) -> None:
         """Note the rows that came from other runs."""
         ...
@@ -77,6 +81,9 @@ class MemoryBook:
         if any(back):
             self._budget._give(back)
 
+    def release(self, keys: Sequence[bytes]) -> None:
+        pass
+
     def close(self, from_store: int) -> None:
         pass
 
@@ -100,9 +107,7 @@ class StoreBook:
     def acquire(self, keys: Sequence[bytes], bound: Bound | None, extra: int) -> Acquired:
         names = self._hash(keys)
         inner = None if bound is None else lambda some: bound([names[h] for h in some])
-        a = self._store.acquire(
-            self._oracle, self._account, list(names), ttl_s=self._ttl_s, bound=inner, extra=extra
-        )
+        a = self._store.acquire(self._oracle, self._account, list(names), ttl_s=self._ttl_s, bound=inner, extra=extra)
         return Acquired(
             {names[h]: row for h, row in a.found.items()},
             [names[h] for h in a.mine],
@@ -120,6 +125,9 @@ class StoreBook:
 
     def settle(self, ticket: Ticket, end: Settled) -> None:
         self._store.settle(self._oracle, self._account, ticket, end._replace(**_hashed(end)))
+
+    def release(self, keys: Sequence[bytes]) -> None:
+        self._store.release(self._oracle, list(self._hash(keys)))
 
     def close(self, from_store: int) -> None:
         self._store.note_saved(self._account, from_store)

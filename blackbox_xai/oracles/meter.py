@@ -149,8 +149,8 @@ class Meter:
             if key not in self._answers and key not in pending and key not in rows:
                 rows[key] = row
         known = self._book.lookup(list(rows)) if rows else {}
-        for key, row in known.items():
-            self._accept(key, row)
+        for key, answer in known.items():
+            self._accept(key, answer)
             del rows[key]
         with self._clock:
             self.ledger.from_store += len(known)
@@ -204,7 +204,8 @@ class Meter:
 
     def _ask(self, job: _Job) -> dict[bytes, Floats]:
         """Answers to all fresh rows of a job: ours are sent, then those that another process asks are awaited."""
-        got, answers = job.acquired, {}
+        got = job.acquired
+        answers: dict[bytes, Floats] = {}
         wait = _POLL_S[0]
         while True:
             answers.update(got.found)
@@ -246,7 +247,9 @@ class Meter:
             try:
                 ticket = self._book.again(left, amount)
             except BlackboxXaiError:
-                self._book.settle(Ticket(ticket.attempt, Amount()), Settled("failed", release=left))
+                self._book.release(left)
+                with self._clock:
+                    self.ledger.lost += sum(key in maybe for key in left)
                 raise
             with self._clock:
                 self.ledger.scored += amount.first + amount.repeats
@@ -290,6 +293,8 @@ class Meter:
             self.ledger.tokens_out += scored.tokens_out
             if self.oracle.price is not None:
                 self.ledger.cost = (self.ledger.cost or 0.0) + end.cost / 1e9
+            if error is not None and not use:
+                self.ledger.lost += sum(key in maybe for key in keys if key not in done)
         if error is None or use:
             return error  # type: ignore[return-value]
         raise error
@@ -410,7 +415,7 @@ class Meter:
             raise self._unusable(
                 f"{where}, row {row}: the score is NaN or infinite. "
                 "Check the model on masked inputs, or map such answers to a number yourself.",
-                {i: table[i] for i in np.flatnonzero(finite)},
+                {int(i): table[i] for i in np.flatnonzero(finite)},
             )
         return dict(enumerate(table))
 

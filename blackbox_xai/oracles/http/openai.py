@@ -209,7 +209,7 @@ class Sampled(_OpenAI):
         if not all(isinstance(t, str) for t in texts):
             raise Unusable("a choice without content (a refusal, perhaps)")
         want = normal(self.answer)
-        return Parsed(np.array([[np.mean([normal(t) == want for t in texts])]]), used, made)
+        return Parsed(np.array([[np.mean([normal(str(t)) == want for t in texts])]]), used, made)
 
 
 def normal(text: str) -> str:
