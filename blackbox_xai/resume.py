@@ -14,7 +14,8 @@ from .driver import Run
 from .errors import InvalidInput
 from .estimators import METHODS
 from .oracles import as_oracle
-from .oracles.base import Batch, Floats, Meter, Oracle
+from .oracles.base import Batch, Floats, Oracle
+from .oracles.meter import Meter
 
 
 class _Chosen(Oracle):

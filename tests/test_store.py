@@ -35,7 +35,7 @@ def keys(n: int, start: int = 0) -> list[bytes]:
     return [hashlib.sha256(str(i).encode()).digest() for i in range(start, start + n)]
 
 
-@pytest.fixture()
+@pytest.fixture
 def store(tmp_path: Path) -> Iterator[AnswerStore]:
     with AnswerStore(tmp_path / "answers.db") as s:
         yield s
@@ -226,7 +226,7 @@ def _race(where: str, limit: int) -> None:
         assert verify(store) == []
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 def test_eight_processes_never_overspend_sqlite(tmp_path: Path) -> None:
     _race(str(tmp_path / "race.db"), 8_000)
 
@@ -261,7 +261,7 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 def test_postgres_holds_the_same_promises(postgres: str, tmp_path: Path) -> None:
     with AnswerStore(postgres) as store:
         budget = store.budget("b", 50, spare=3)
@@ -300,7 +300,7 @@ def _work(where: str, begin: int, log: str) -> None:
             told.flush()
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 def test_kill_at_any_moment_loses_no_answer(tmp_path: Path) -> None:
     where, log = str(tmp_path / "k.db"), str(tmp_path / "log")
     rng = np.random.default_rng(0)

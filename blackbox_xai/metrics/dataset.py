@@ -14,7 +14,7 @@ from ..game import Game
 from ..kernels import on_numpy
 from ..masks import Masks
 from ..oracles import as_oracle
-from ..oracles.base import Meter
+from ..oracles.meter import Meter
 from ..players.base import Players
 from .evaluation import ranked, scores_of
 
