@@ -141,9 +141,9 @@ def spent(a: Attribution) -> str:
 def body(a: Attribution, *, top: int = 15) -> str:
     """The picture, the words or the bars of one output."""
     if a.kind == "image" and a.data is not None:
-        return _image(a) + _scale(a)
+        return _image(a) + scale(a)
     if a.kind in ("text", "prompt") and "spans" in a.layout and isinstance(a.data, str):
-        return words(a) + _scale(a)
+        return words(a) + scale(a)
     return bars(a, top=top)
 
 
@@ -219,17 +219,20 @@ def _half(a: Attribution, player: int) -> float | None:
     return float(a.interval(0.95)[1][player] - a.values[player])
 
 
-def _scale(a: Attribution) -> str:
+def scale(a: Attribution, *, numbers: bool = True) -> str:
+    """The colour scale; `numbers` False where several attributions share it, each with its own limit."""
     limit = colour_limit(a)
-    stops = _SHARES if a.method in UNSIGNED else _SIGNED
-    low, text = (
-        ("0", "share, no sign") if a.method in UNSIGNED else (short(-limit), "blue lowers the score, red raises it")
-    )
-    if uncertain(a).any() and a.kind != "image":
+    low, high, text = short(-limit), short(limit), "blue lowers the score, red raises it"
+    if a.method in UNSIGNED:
+        low, text = "0", "share, no sign"
+    if uncertain(a).any() and a.kind != "image" and numbers:
         text += "; pale with a dashed frame: sign not certain at 95%"
-    gradient = ",".join(f"#{s}" for s in stops)
+    if not numbers:
+        low, high = "lowers", "raises"
+        text = "each with its own scale; purple: a share, which has no sign"
+    gradient = ",".join(f"#{s}" for s in (_SHARES if a.method in UNSIGNED else _SIGNED))
     return (
-        f'<div class="bbx-scale">{low}<i style="background:linear-gradient(90deg,{gradient})"></i>{short(limit)}'
+        f'<div class="bbx-scale">{low}<i style="background:linear-gradient(90deg,{gradient})"></i>{high}'
         f"<span>{text}</span></div>"
     )
 

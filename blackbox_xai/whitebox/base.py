@@ -91,7 +91,7 @@ class Reference(ABC):
         self._module.to(self.device).eval()
         self._rows = 0
         try:
-            point, start = (to_input(torch.from_numpy(a[None]).to(self.device), False) for a in (data, other))
+            point, start = (to_input(torch.from_numpy(np.array(a[None])).to(self.device), False) for a in (data, other))
             point, start = (t.float() if not t.is_floating_point() else t for t in (point, start))
             with torch.no_grad():
                 ends = self._forward(torch.cat([start, point])).double().cpu().numpy()
