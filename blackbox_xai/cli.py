@@ -1,4 +1,4 @@
-"""The command line. Exit code 0: complete; 3: partial; 2: refused, with one line that says why."""
+"""The command line. Exit code 0: complete; 3: partial; 2: no result, with one line that says why."""
 
 from __future__ import annotations
 

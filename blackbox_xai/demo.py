@@ -22,8 +22,8 @@ from .players import ImagePixels, Players
 Floats = NDArray[np.float64]
 DEFAULT_METHODS = ("gefa", "kernelshap", "rise", "sobol")
 SCENES: dict[str, tuple[str, dict[str, Any]]] = {
-    "cat": ("photo", {"name": "cat"}),
-    "coffee": ("photo", {"name": "coffee"}),
+    "cat": ("photo", {"which": "cat"}),
+    "coffee": ("photo", {"which": "coffee"}),
     "review": ("review", {}),
     "table": ("table", {}),
 }

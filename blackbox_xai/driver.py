@@ -342,11 +342,13 @@ class Run:
         status = "complete"
         problem: BaseException | None = None
         try:
+            scored = -self.budget.limit
             while True:
                 for told in run(session, game.values, window=window, stop=rule if until else None):
                     show(told)
-                longer = None if rule.met else self._longer(session)
-                if longer is None:
+                news, scored = self.meter.ledger.scored - scored, self.meter.ledger.scored
+                longer = None if rule.met or not news else self._longer(session)
+                if longer is None:  # done, or no row of the last round was new
                     break
                 session = rule.session = longer
             status = "complete: until" if rule.met else "complete"

@@ -62,12 +62,12 @@ def load(name: str, **options: Any) -> Example:
     return EXAMPLES[name](**options)
 
 
-def photo(image: Any = None, *, name: str = "cat", batch_size: int = 16) -> Example:
+def photo(image: Any = None, *, which: str = "cat", batch_size: int = 16) -> Example:
     """EfficientNet-Lite0 with its ImageNet weights, on a photograph.
 
     Parameters
     ----------
-    image : PIL image or array; None takes "cat" or "coffee" from scikit-image, by `name`.
+    image : PIL image or array; None takes "cat" or "coffee" from scikit-image, by `which`.
     batch_size : int. Rows a forward pass.
     """
     torch = need("torch", "demo", "The photo example")
@@ -81,7 +81,7 @@ def photo(image: Any = None, *, name: str = "cat", batch_size: int = 16) -> Exam
     if image is None:
         data = need("skimage.data", "demo", "The photo example")
         shipped = {"cat": ("a photograph of a cat", "chelsea"), "coffee": ("a photograph of a cup of coffee", "coffee")}
-        title, source = shipped[name]
+        title, source = shipped[which]
         image = pil.fromarray(getattr(data, source)())
     with contextlib.redirect_stdout(io.StringIO()):  # the package prints
         module = package.EfficientNet.from_pretrained(

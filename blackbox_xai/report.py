@@ -60,8 +60,8 @@ h1{font-size:28px;margin:.2em 0 .3em} h2{font-size:21px;margin:0 0 .3em} h3{font
 section{background:#fff;border:1px solid #e3e3e8;border-radius:10px;padding:20px 24px;margin:20px 0;overflow-x:auto}
 p{max-width:46em} code{background:#eeeef2;padding:1px 4px;border-radius:3px;font-size:90%}
 table.figures{border-collapse:collapse;font-size:14px;margin:.6em 0;font-variant-numeric:tabular-nums}
-table.figures th,table.figures td{padding:4px 12px;border-bottom:1px solid #e3e3e8;text-align:right}
-table.figures th:first-child,table.figures td:first-child{text-align:left}
+table.figures th,table.figures td{padding:4px 12px;border-bottom:1px solid #e3e3e8;text-align:right;white-space:nowrap}
+table.figures :is(th,td):nth-child(-n+2){text-align:left}
 table.figures th{font-weight:600;color:#5c5c63;font-size:13px}
 .gallery{display:flex;flex-wrap:wrap;gap:16px} .gallery figure{margin:0;width:228px}
 .gallery img{width:100%;display:block;border-radius:4px}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "blackbox_xai"
-FACES = {"plots", "report", "cli", "cli_remote", "cli_study", "demo"}
+FACES = {"plots", "report", "cli", "cli_remote", "cli_study", "demo", "examples"}
 ALL = {p.stem for p in ROOT.glob("*.py")} | {p.name for p in ROOT.iterdir() if p.is_dir()} - {"__pycache__"}
 ALLOWED = {
     "errors": set(),

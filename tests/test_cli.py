@@ -112,12 +112,15 @@ def test_baseline_rows_median_and_default(here, capsys):
     _, out, _ = run(capsys, *common, "--baseline-rows", "median", "--budget", "4")
     assert json.loads(out)["base_value"] == 2 * 4 - 1
     _, out, _ = run(capsys, *common, "--budget", "200")
-    assert json.loads(out)["base_value"] == pytest.approx(9 - 9 / 8)  # the mean over the other eight
+    said = json.loads(out)
+    assert said["base_value"] == pytest.approx(9 - 9 / 8)  # the mean over the other eight
+    assert said["ledger"]["scored"] == 17  # there are no more: each of them with and without either column, and row 0
 
 
 def test_partial_is_exit_code_3_and_the_result_is_written(here, capsys):
     code, out, err = run(
-        capsys, "explain", "one two oo four", "--model", "some_models:breaks", "--batch-size", "5", "--budget", "16",
+        capsys, "explain", "one two oo four six oh", "--model", "some_models:breaks", "--batch-size", "14",
+        "--budget", "40",
         "--method", "permutation", "--out", "part.json", "-q",
     )  # fmt: skip
     assert code == 3
@@ -135,7 +138,7 @@ def test_partial_is_exit_code_3_and_the_result_is_written(here, capsys):
         (["explain", "oo", "--model", "some_models"], "write package.module:name"),
         (["explain", "oo a", "--model", "some_models:words", "--method", "kernelshep"], "Did you mean 'kernelshap'?"),
         (["explain", "oo a b c d e", "--model", "some_models:words", "--budget", "3"], "minimum"),
-        (["explain", "oo", "--model", "some_models:words", "--budget", "-3"], "budget"),
+        (["explain", "oo", "--model", "some_models:words", "--budget", "-3"], "whole number of rows >= 0, got -3"),
         (["explain", "oo", "--model", "some_models:words", "--out", "x.txt"], "must end in"),
         (["explain", "oo", "--model", "some_models:words", "--out", "no/x.html"], "there is no folder"),
         (["explain", "missing.png", "--model", "some_models:words"], "There is no file 'missing.png'"),

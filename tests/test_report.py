@@ -11,9 +11,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from tests.test_plots import image, table, text
 
 from blackbox_xai import Attribution, report
+from tests.test_plots import image, table, text
 
 
 class Checker(HTMLParser):
