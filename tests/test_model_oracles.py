@@ -44,7 +44,7 @@ def test_torch_explained_and_bounded_by_the_batch() -> None:
     sizes: list[int] = []
     module = network()
     module.register_forward_hook(lambda m, args, out: sizes.append(len(args[0])))
-    a = explain(TorchOracle(module, batch_size=8), PHOTOS[0], budget=100, target=2)
+    a = explain(TorchOracle(module, batch_size=8), PHOTOS[0], budget=100, target=2, method="rise")
     assert max(sizes) <= 8
     assert sum(sizes) == a.ledger["scored"] <= 100
     assert a.values.shape == (320,)

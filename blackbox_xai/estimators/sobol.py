@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ import numpy as np
 from .. import exact
 from ..samplers.levels import Flips
 from .base import Estimate, Estimator, Floats, Problem, Session
+from .on_cells import coarse, on_cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,23 +21,29 @@ class Sobol(Estimator):
     Each point of a scrambled low-discrepancy design costs n + 1 coalitions, itself and its one-player flips:
     index_i = E[(f(with i) - f(without i))^2] / (4 Var f). Standard errors by the delta method over points;
     they are conservative, because the points are more even than independent ones. A constant game gives
-    zeros. Source: Fel, Cadene, Chalvidal et al. 2021; Jansen 1999. Differs: flips instead of a second
+    zeros. On the pixels of an image the players are `cells` coarse cells along the longer side, and each pixel
+    gets its cell's index. Source: Fel, Cadene, Chalvidal et al. 2021; Jansen 1999. Differs: flips instead of a second
     matrix, scrambling.
     """
 
+    cells: int = 8
     name: ClassVar[str] = "sobol"
+    on_grid: ClassVar[bool] = True
     estimates: ClassVar[str] = "total-order Sobol indices"
     suits: ClassVar[str] = "tens of players; interactions matter, signs do not"
 
     def minimum(self, p: Problem) -> int:
         """The endpoints and two points; all coalitions where these are fewer."""
-        return int(min(2 ** min(p.n_players, 60), p.n_endpoints + 2 * (p.n_players + 1)))
+        n = p.n_players if p.grid is None else math.prod(coarse(p.grid, self.cells))
+        return int(min(2 ** min(p.n_players, 60), p.n_endpoints + 2 * (n + 1)))
 
     def exact(self, table: Floats) -> Floats:
         """Total-order indices from all values; (d, k)."""
         return exact.sobol_total(table)
 
     def _session(self, p: Problem) -> Session:
+        if p.grid is not None:
+            return on_cells(self, p, self.cells)
         return _Flipping(p, Flips(p.n_players, p.seed), name=self.name)
 
 

@@ -113,13 +113,6 @@ def mask_keys(identity: bytes, masks: Masks) -> list[bytes]:
     return [hashlib.sha256(head + s.tobytes() + row.tobytes()).digest() for s, row in zip(shift, data)]
 
 
-def take(out: Batch | None, rows: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Memory to compose into: `out` if it fits, else a new array."""
-    if isinstance(out, np.ndarray) and out.shape == (rows, *shape) and out.dtype == dtype:
-        return out
-    return np.empty((rows, *shape), dtype)
-
-
 def at_least_one(n: int, what: str) -> None:
     """Raise if there is no player."""
     if n < 1:

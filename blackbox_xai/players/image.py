@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidInput, need
 from ..masks import Masks
-from .base import Batch, Players, Rows, digest, mask_keys, take
+from .base import Batch, Players, Rows, digest, mask_keys
 from .baselines import image_baseline
 
 
@@ -72,8 +72,7 @@ class ImagePixels(Players):
 
     def realise(self, masks: Masks, rows: Rows, out: Batch | None = None) -> Batch:
         """See `Players.realise`: uint8 or float32 (rows, H, W, C), levels between 0 and 1 mix linearly."""
-        batch = take(out, len(rows), self.image.shape, self.image.dtype)
-        return blend(self.image, self.baseline, masks.dense()[rows].reshape(len(rows), *self.image.shape[:2]), batch)
+        return masks.compose(self.image, self.baseline, out, rows=rows, channels="last")
 
     def keys(self, masks: Masks) -> list[bytes]:
         """See `Players.keys`."""
@@ -136,8 +135,8 @@ class ImageSegments(Players):
 
     def realise(self, masks: Masks, rows: Rows, out: Batch | None = None) -> Batch:
         """See `Players.realise`: uint8 or float32 (rows, H, W, C)."""
-        batch = take(out, len(rows), self.image.shape, self.image.dtype)
-        return blend(self.image, self.baseline, self._present(masks)[rows][:, self.labels], batch)
+        everyone = Masks.from_dense(self._present(masks))
+        return everyone.compose(self.image, self.baseline, out, rows=rows, labels=self.labels, channels="last")
 
     def keys(self, masks: Masks) -> list[bytes]:
         """See `Players.keys`."""
@@ -175,19 +174,6 @@ class ImageSegments(Players):
     def row_bytes(self) -> int:
         """Bytes of one image."""
         return int(self.image.nbytes)
-
-
-def blend(image: NDArray[Any], baseline: NDArray[Any], mask: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]:
-    """Images (m, H, W, C) from bool masks (m, H, W), or float ones in 0..1 that mix linearly."""
-    if mask.dtype == bool:
-        np.copyto(out, baseline)
-        np.copyto(out, image, where=mask[..., None])
-        return out
-    difference = image.astype(np.float32) - baseline
-    for row, level in zip(out, mask):
-        mixed = baseline + level[..., None] * difference
-        row[...] = np.rint(mixed) if out.dtype == np.uint8 else mixed
-    return out
 
 
 def slic(image: NDArray[Any], n_segments: int) -> NDArray[np.int32]:

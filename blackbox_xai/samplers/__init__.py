@@ -13,6 +13,7 @@ _HOME = {
     "RiseGrids": "grids",
     "PickFreeze": "pick_freeze",
     "SpaceFilling": "pick_freeze",
+    "Zoomed": "zoomed",
     "Sizes": "sizes",
     "IndependentSizes": "sizes",
     "Walks": "walks",
