@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import os
 import platform
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from . import __version__
 from .attribution import Attribution
 from .budget import QueryBudget
+from .budget.store import AnswerStore, open_store
 from .errors import BlackboxXaiError, BudgetExhausted, InvalidInput, TooFewQueries
 from .estimators import METHODS
 from .estimators.base import Estimate, Estimator, Problem, Session
@@ -29,12 +28,8 @@ from .oracles.meter import Meter
 from .players import Columns, ImagePixels, ImageSegments, Players, Words
 from .players.image import as_image
 
-if TYPE_CHECKING:
-    from .budget.store import AnswerStore
-
 Progress = bool | Callable[[int, int], None] | None
 Stop = Callable[[Estimate], bool]
-_STORES: weakref.WeakValueDictionary[str, AnswerStore] = weakref.WeakValueDictionary()
 _WINDOW_BYTES = 1 << 26  # packed masks asked for at a time
 
 
@@ -192,19 +187,6 @@ def resolve_method(method: str | Estimator) -> Estimator:
     return METHODS[method]()
 
 
-def _store(store: Any) -> AnswerStore | None:
-    """An open store, from its name; one a name and process, so that equal names share a writer."""
-    from .budget.store import AnswerStore
-
-    if store is None or isinstance(store, AnswerStore):
-        return store
-    key = os.path.abspath(store) if "://" not in str(store) else str(store)
-    found = _STORES.get(key)
-    if found is None:
-        found = _STORES[key] = AnswerStore(store)
-    return found
-
-
 def _auto(x: Any, players: Any) -> str:
     """The method for an input, until something is known of it."""
     if (_is_image(x) and players in (None, "pixels")) or getattr(players, "grid", None):
@@ -284,7 +266,7 @@ class Run:
             players = make_players(x, players, baseline, groups, int(seed), pixels=estimator.on_grid)
         elif baseline is not None or groups is not None:
             raise InvalidInput("baseline and groups belong to the Players object; give them there.")
-        made = cls.of(oracle, players, estimator, own, target, int(seed), Meter(oracle, own, _store(store)))
+        made = cls.of(oracle, players, estimator, own, target, int(seed), Meter(oracle, own, open_store(store)))
         made.session()  # raises what there is to raise, before any query
         return made
 

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInput
-from .limits import Amount, QueryBudget, raise_if_short
+from . import sql
+from .limits import Amount, QueryBudget
 from .records import Account, Acquired, Settled, Ticket
 from .schema import StoreError, connect, prepare, tables, url_of
 from .writer import Writer
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .shared import SharedBudget
 
 Row = NDArray[np.float64]
-_IN = 500  # keys a SELECT
+Bound = Callable[[Sequence[bytes]], tuple[int, int]]
 
 
 class AnswerStore:
@@ -218,13 +219,13 @@ class AnswerStore:
     def lookup(self, oracle: int, keys: Sequence[bytes]) -> dict[bytes, Row]:
         """Known answers among `keys` (SHA-256 digests), each (k,) float64."""
         with self._read() as c:
-            return _answers(c, oracle, keys)
+            return sql.answers_of(c, oracle, keys)
 
     def idle(self, oracle: int, keys: Sequence[bytes]) -> list[bytes]:
         """Keys among these that nobody holds a live claim on."""
         t, now = tables().claims, time.time()
         with self._read() as c:
-            rows = _select_in(c, t, (t.c.key, t.c.expires), oracle, keys)
+            rows = sql.select_in(c, t, (t.c.key, t.c.expires), oracle, keys)
         held = {bytes(key) for key, expires in rows if expires > now}
         return [key for key in keys if key not in held]
 
@@ -254,8 +255,8 @@ class AnswerStore:
 
         def work(c: Connection) -> Acquired:
             t, now = tables(), time.time()
-            found = _answers(c, oracle, keys)
-            open_claims = _select_in(
+            found = sql.answers_of(c, oracle, keys)
+            open_claims = sql.select_in(
                 c, t.claims, (t.claims.c.key, t.claims.c.budget_id, t.claims.c.expires), oracle,
                 [k for k in keys if k not in found],
             )  # fmt: skip
@@ -268,9 +269,9 @@ class AnswerStore:
             repeats = {k for k in stale if held[k][0] == account.id}  # we may have paid for it before
             cost, tokens = bound(mine) if bound is not None else (0, 0)
             amount = Amount(len(mine) - len(repeats) + extra, len(repeats), cost, tokens)
-            ticket = _begin(c, oracle, account, amount)
+            ticket = sql.begin(c, oracle, account, amount)
             if stale:
-                _delete_claims(c, oracle, stale)
+                sql.delete_claims(c, oracle, stale)
             c.execute(
                 t.claims.insert(),
                 [
@@ -298,8 +299,8 @@ class AnswerStore:
 
         def work(c: Connection) -> Ticket:
             t = tables().claims
-            ticket = _begin(c, oracle, account, amount)
-            for some in _chunks(keys):
+            ticket = sql.begin(c, oracle, account, amount)
+            for some in sql.chunks(keys):
                 c.execute(
                     t.update()
                     .where(t.c.oracle_id == oracle, t.c.key.in_(some))
@@ -316,7 +317,7 @@ class AnswerStore:
         ------
         BudgetExhausted : it is not covered; nothing was reserved.
         """
-        return self._undoing(account, lambda c: _begin(c, oracle, account, amount))  # type: ignore[no-any-return]
+        return self._undoing(account, lambda c: sql.begin(c, oracle, account, amount))  # type: ignore[no-any-return]
 
     def hold(self, budget: SharedBudget, amount: Amount) -> None:
         """Move a shared budget's counter without an answer in view; the ledger shows it as an attempt of its
@@ -330,10 +331,10 @@ class AnswerStore:
 
         def work(c: Connection) -> None:
             if min(amount) >= 0:
-                _begin(c, 0, account, amount, state="held")
+                sql.begin(c, 0, account, amount, state="held")
             else:
-                _move(c, account, amount, 1)
-                _record(c, 0, account, amount, "held")
+                sql.move(c, account, amount, 1)
+                sql.record(c, 0, account, amount, "held")
 
         self._write(work, durable=False)
 
@@ -359,7 +360,7 @@ class AnswerStore:
         def work(c: Connection) -> None:
             t, fresh = tables(), 0
             if end.scores:
-                fresh = _insert_new(
+                fresh = sql.insert_new(
                     c,
                     t.answers,
                     [
@@ -373,14 +374,14 @@ class AnswerStore:
                     ],
                 )
             if end.inputs:
-                _insert_new(
+                sql.insert_new(
                     c,
                     t.inputs,
                     [{"oracle_id": oracle, "key": k, "body": b} for k, b in end.inputs.items()],
                 )
             done = [*end.scores, *end.release]
             if done:
-                _delete_claims(c, oracle, done)
+                sql.delete_claims(c, oracle, done)
             c.execute(
                 t.attempts.update()
                 .where(t.attempts.c.id == ticket.attempt)
@@ -398,7 +399,7 @@ class AnswerStore:
                 )
             )
             if any(back):
-                _move(c, account, back, -1)
+                sql.move(c, account, back, -1)
 
         self._write(work, durable=True)
         if account.memory is not None and any(back):
@@ -407,7 +408,7 @@ class AnswerStore:
     def release(self, oracle: int, keys: Sequence[bytes]) -> None:
         """Let others ask these rows."""
         if keys:
-            self._write(lambda c: _delete_claims(c, oracle, keys), durable=False)
+            self._write(lambda c: sql.delete_claims(c, oracle, keys), durable=False)
 
     def note_saved(self, account: Account, rows: int) -> None:
         """Count rows that came from the store."""
@@ -424,7 +425,7 @@ class AnswerStore:
             {"oracle_id": oracle, "key": k, "scores": np.asarray(v, "<f8").tobytes(), "attempt_id": attempt}
             for k, v in scores.items()
         ]
-        self._write(lambda c: _insert_new(c, tables().answers, rows), durable=True)
+        self._write(lambda c: sql.insert_new(c, tables().answers, rows), durable=True)
 
     def _undoing(self, account: Account, work: Callable[[Connection], Any]) -> Any:
         """Write; what a memory budget gave is taken back when the transaction does not hold."""
@@ -447,7 +448,17 @@ class AnswerStore:
             raise
 
 
-Bound = Callable[[Sequence[bytes]], tuple[int, int]]
+_OPEN: weakref.WeakValueDictionary[str, AnswerStore] = weakref.WeakValueDictionary()
+
+
+def open_store(where: str | Path | AnswerStore | None) -> AnswerStore | None:
+    """A store from its name; one a name and process, so that equal names share a writer."""
+    if where is None or isinstance(where, AnswerStore):
+        return where
+    found = _OPEN.get(url_of(where))
+    if found is None:
+        found = _OPEN[url_of(where)] = AnswerStore(where)
+    return found
 
 
 def _shut(engine: Engine, writer: Writer, pid: int) -> None:
@@ -455,127 +466,3 @@ def _shut(engine: Engine, writer: Writer, pid: int) -> None:
     if pid == os.getpid():
         writer.close()
         engine.dispose()
-
-
-def _chunks(keys: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
-    return (keys[i : i + _IN] for i in range(0, len(keys), _IN))
-
-
-def _select_in(c: Connection, table: Any, columns: tuple[Any, ...], oracle: int, keys: Sequence[bytes]) -> list[Any]:
-    import sqlalchemy as sa
-
-    rows: list[Any] = []
-    for some in _chunks(keys):
-        rows += c.execute(sa.select(*columns).where(table.c.oracle_id == oracle, table.c.key.in_(some))).fetchall()
-    return rows
-
-
-def _answers(c: Connection, oracle: int, keys: Sequence[bytes]) -> dict[bytes, Row]:
-    t = tables().answers
-    return {
-        bytes(key): np.frombuffer(scores, "<f8").astype(np.float64, copy=False)
-        for key, scores in _select_in(c, t, (t.c.key, t.c.scores), oracle, keys)
-    }
-
-
-def _insert_new(c: Connection, table: Any, rows: list[dict[str, Any]]) -> int:
-    """Insert what is not there yet; how many rows that were."""
-    if c.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert
-    else:
-        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
-    if c.dialect.name != "sqlite":  # psycopg does not say how many rows of a batch were new; writers take turns
-        there = _select_in(c, table, (table.c.key,), rows[0]["oracle_id"], [row["key"] for row in rows])
-        c.execute(insert(table).on_conflict_do_nothing(), rows)
-        return len(rows) - len(there)
-    return int(c.execute(insert(table).on_conflict_do_nothing(), rows).rowcount)
-
-
-def _delete_claims(c: Connection, oracle: int, keys: Sequence[bytes]) -> None:
-    t = tables().claims
-    for some in _chunks(keys):
-        c.execute(t.delete().where(t.c.oracle_id == oracle, t.c.key.in_(some)))
-
-
-def _begin(c: Connection, oracle: int, account: Account, amount: Amount, state: str = "sent") -> Ticket:
-    if account.memory is None:
-        _take(c, account, amount)
-        return Ticket(_record(c, oracle, account, amount, state), amount)
-    account.memory._take(amount)
-    try:
-        _move(c, account, amount, 1)
-        return Ticket(_record(c, oracle, account, amount, state), amount)
-    except BaseException:
-        account.memory._give(amount)
-        raise
-
-
-def _record(c: Connection, oracle: int, account: Account, amount: Amount, state: str) -> int:
-    made = c.execute(
-        tables()
-        .attempts.insert()
-        .values(
-            oracle_id=oracle,
-            budget_id=account.id,
-            started=time.time(),
-            state=state,
-            first=amount.first,
-            repeats=amount.repeats,
-            cost=amount.cost,
-            tokens_in=amount.tokens,
-        )
-    )
-    return int(made.inserted_primary_key[0])  # type: ignore[index]
-
-
-def _move(c: Connection, account: Account, amount: Amount, sign: int) -> None:
-    t = tables().budgets
-    c.execute(
-        t.update()
-        .where(t.c.id.in_(account.chain))
-        .values(
-            used=t.c.used + sign * amount.first,
-            spare_used=t.c.spare_used + sign * amount.repeats,
-            cost=t.c.cost + sign * amount.cost,
-            tokens=t.c.tokens + sign * amount.tokens,
-        )
-    )
-
-
-def _take(c: Connection, account: Account, amount: Amount) -> None:
-    """One conditional UPDATE over the budget and its ancestors; fewer rows than they are: one of them is short."""
-    import sqlalchemy as sa
-
-    t = tables().budgets
-    enough = [t.c.used + amount.first <= t.c.row_limit, t.c.spare_used + amount.repeats <= t.c.spare]
-    if amount.first == 0:  # a cap lowered below what is used must not stop a repeat
-        enough = enough[1:]
-    if amount.cost:
-        enough.append(sa.or_(t.c.max_cost.is_(None), t.c.cost + amount.cost <= t.c.max_cost))
-    if amount.tokens:
-        enough.append(sa.or_(t.c.max_tokens.is_(None), t.c.tokens + amount.tokens <= t.c.max_tokens))
-    nested = len(account.chain) > 1  # child and parent: one may be short where the other is not
-    if nested:
-        c.exec_driver_sql("SAVEPOINT take")
-    done = c.execute(
-        t.update()
-        .where(t.c.id.in_(account.chain), *enough)
-        .values(
-            used=t.c.used + amount.first,
-            spare_used=t.c.spare_used + amount.repeats,
-            cost=t.c.cost + amount.cost,
-            tokens=t.c.tokens + amount.tokens,
-        )
-    ).rowcount
-    if nested:
-        if done < len(account.chain):
-            c.exec_driver_sql("ROLLBACK TO SAVEPOINT take")
-        c.exec_driver_sql("RELEASE SAVEPOINT take")
-    if done == len(account.chain):
-        return
-    for row in c.execute(sa.select(t).where(t.c.id.in_(account.chain)).order_by(t.c.id.desc())).mappings():
-        raise_if_short(
-            row["name"], amount, Amount(row["used"], row["spare_used"], row["cost"], row["tokens"]),
-            (row["row_limit"], row["spare"], row["max_cost"], row["max_tokens"]),
-        )  # fmt: skip
-    raise StoreError(f"budgets {account.chain}: a row is gone from the store.")
