@@ -13,6 +13,7 @@ from .meter import Meter
 from .sklearn import SklearnOracle
 
 _LAZY = {
+    "OnnxOracle": "onnx_model",
     "TorchOracle": "torch_module",
     "TransformersOracle": "transformers_text",
     "HTTPOracle": "http",

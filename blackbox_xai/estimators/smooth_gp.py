@@ -1,0 +1,202 @@
+"""Pixels as players: a smooth surrogate fitted to few answers, and questions asked where its ranking will be judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidInput
+from ..kernels import on_numpy
+from ..masks import Masks
+from ..samplers.coins import SmoothedCoins, balanced
+from .base import Bools, Estimate, Estimator, Floats, Problem, Session
+from .surrogate import Cells, Surrogate, fit, own_path, unit
+
+_STREAM_NOISE, _STREAM_LEVEL = 0x5300, 0x5301
+_TINY = 1e-4  # added to both odds: a probability of 0 or 1 has finite log-odds
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothGP(Estimator):
+    """Effects of pixels along the path of their own ranking.
+
+    The value is regressed on what each of 28 x 28 cells shows, by a Gaussian process with a smooth prior (a
+    probability also as log-odds). Its ranking of the pixels is the fixed point: each pixel's effect is the mean
+    gradient of the surrogate at the best 2%, 6%, ... 98% of the pixels, and at what is left without them. The
+    first rows are smooth random masks; later ones are such prefixes of the ranking so far, with noise, and their
+    complements, so queries go where insertion and deletion will take the picture.
+
+    Attributes
+    ----------
+    first : int, even, >= 8. Rows of smooth random masks before the first look.
+    growth : float, > 0. Each later round has this share of the rows told before it (at least 32 rows).
+    sigma : (float, float). Width of the masks' edges, in shorter sides of the grid: at first, and from row 500 on.
+    noise : (float, float). Noise added to the ranking, in units of its spread: likewise.
+    tilt : float, > 0. Share shown is u ** tilt, u uniform: above 1 small shares are shown (or hidden) more often.
+
+    Cost: 2 + 2P coalitions, always pairs of a mask and its complement. With several outputs the rounds serve them in
+    turn. Standard errors: posterior deviation of the surrogate's gradient, scaled to its left-out errors; they
+    do not know of what is smaller than a cell.
+    """
+
+    first: int = 160
+    growth: float = 0.25
+    sigma: tuple[float, float] = (0.049, 0.031)
+    noise: tuple[float, float] = (1.0, 0.5)
+    tilt: float = 1.5
+    name: ClassVar[str] = "smoothgp"
+    estimates: ClassVar[str] = "effects along the path of the own ranking, smoothed, scaled to the total"
+    suits: ClassVar[str] = "the pixels of an image, or any grid with neighbours that belong together"
+    on_grid: ClassVar[bool] = True
+    grid_only: ClassVar[bool] = True
+
+    def minimum(self, p: Problem) -> int:
+        """The endpoints and eight masks; all coalitions where these are fewer."""
+        return int(min(2 ** min(p.n_players, 60), p.n_endpoints + 8))
+
+    def _session(self, p: Problem) -> Session:
+        if p.grid is None:
+            raise InvalidInput(
+                "smoothgp: the players are not on a grid; use it on pixels, or e.g. method='kernelshap' here."
+            )
+        if self.first < 8 or self.first % 2 or not self.growth > 0 or not self.tilt > 0:
+            raise InvalidInput(
+                f"smoothgp: first must be even and >= 8, growth and tilt > 0; got {self.first}, {self.growth}, "
+                f"{self.tilt}."
+            )
+        return _Rounds(p, self)
+
+
+class _Rounds(Session):
+    """Rows come in rounds; those of a round follow from (seed, row) and the values of earlier rounds."""
+
+    def __init__(self, problem: Problem, method: SmoothGP) -> None:
+        assert problem.grid is not None
+        self._method, self._cells = method, Cells(problem.grid)
+        side = min(problem.grid)
+        sigma = float(np.clip(method.sigma[0] * side, 1, max(1.0, side / 2)))
+        sampler = SmoothedCoins(problem.grid, sigma, seed=problem.seed)
+        super().__init__(problem, sampler, name=method.name)
+        bounds = [0, method.first]
+        while bounds[-1] < self.planned:
+            more = max(32, int(method.growth * bounds[-1]))
+            bounds.append(bounds[-1] + more + more % 2)
+        self._bounds = bounds
+        self._fields: dict[int, list[Floats]] = {}  # of each round: memory of a pure function
+        self._seen = np.zeros((self.planned, int(np.prod(self._cells.shape))), np.float32)
+        self._known = np.zeros(self.planned, bool)
+
+    def _draw(self, start: int, count: int) -> Masks:
+        if count == 0:
+            return super()._draw(start, 0)
+        turn = int(np.searchsorted(self._bounds, start, side="right")) - 1
+        count = min(count, self._bounds[turn + 1] - start)
+        if turn == 0:
+            masks = self.sampler.draw(start, count)
+            for at in range(0, count, 64):
+                self._note(start + at, masks[at : min(at + 64, count)].dense())
+            return masks
+        fields = self._fields_of(turn)
+        bits = []
+        for row in range(start, start + count, 2):
+            dense = self._prefix(row // 2, fields[(row // 2) % len(fields)])
+            pair = np.stack([dense, ~dense])
+            self._note(row, pair)
+            bits.append(on_numpy.pack(pair))
+        return Masks(np.concatenate(bits), self.problem.n_players, start=start, group=2)
+
+    def _note(self, row: int, dense: Bools) -> None:
+        self._seen[row : row + len(dense)] = self._cells.coverage(dense)
+        self._known[row : row + len(dense)] = True
+
+    def _coverage(self, rows: int) -> Floats:
+        """(rows, c) of the first rows; drawn again where this session never drew them."""
+        while not self._known[:rows].all():
+            start = int(np.argmin(self._known[:rows]))
+            self._draw(start - start % 2, min(256, self.planned - start + start % 2))
+        return self._seen[:rows].astype(np.float64)
+
+    def _fields_of(self, turn: int) -> list[Floats]:
+        """The rankings (H, W) that round `turn` explores, one a target."""
+        if turn not in self._fields:
+            rows = self._bounds[turn]
+            values = np.concatenate(self._values)[:rows]
+            coverage = self._coverage(rows)
+            found = []
+            for models in self._models(coverage, values):
+                field = self._cells.spread(unit(own_path(models, coverage)[0])).reshape(self._cells.grid)
+                found.append(field)
+            self._fields = {turn: found}
+        return self._fields[turn]
+
+    def _models(self, coverage: Floats, values: Floats) -> list[list[Surrogate]]:
+        """For each target its surrogates: of the value, and of the log-odds where all values are probabilities."""
+        odds = [c for c in range(values.shape[1]) if self._is_probability(values[:, c])]
+        columns = [values, np.log((values[:, odds] + _TINY) / (1 - values[:, odds] + _TINY))]
+        made = fit(self._cells, coverage, np.concatenate(columns, axis=1))
+        k = values.shape[1]
+        return [[made[c]] + ([made[k + odds.index(c)]] if c in odds else []) for c in range(k)]
+
+    def _is_probability(self, column: Floats) -> bool:
+        return bool(not self.problem.labels and column.min() >= 0 and column.max() <= 1)
+
+    def _prefix(self, pair: int, field: Floats) -> Bools:
+        """Mask (H*W,) of the best share of `field` plus smooth noise; share, noise and its width by (seed, pair)."""
+        m, grid = self._method, self._cells.grid
+        late = min(1.0, 2 * pair / 500)
+        level = float(balanced(self.problem.seed ^ _STREAM_LEVEL, pair, 1)[0] + 0.5) / 2**32
+        share = float(np.clip(level**m.tilt, 0.005, 0.995))
+        sigma = max(1.0, (m.sigma[0] + late * (m.sigma[1] - m.sigma[0])) * min(grid))
+        amount = m.noise[0] + late * (m.noise[1] - m.noise[0])
+        mixed = field + amount * _smooth_noise(self.problem.seed, pair, grid, sigma)
+        thin = max(1, int(np.sqrt(mixed.size / 16384)))
+        cut = np.quantile(mixed[::thin, ::thin], 1 - share)
+        dense = (mixed > cut).ravel()
+        if dense.all() or not dense.any():
+            dense[int(np.argmax(mixed))] ^= True
+        return dense
+
+    def _solve(self, base: Floats, full: Floats, values: Floats) -> Estimate:
+        coverage = self._coverage(self.told)
+        players = self._cells.sizes()
+        maps, errors, notes = [], [], []
+        for models, total in zip(self._models(coverage, values), full - base):
+            field, path = own_path(models, coverage)
+            value = models[0]
+            own = value.gradient(path).mean(axis=0) * value.scale
+            size = float(own @ field) / max(float(field @ field), 1e-300)
+            summed = float(size * field.sum())
+            stretch = total / summed if summed * total > 0 else 1.0
+            stretch = stretch if 0.25 <= stretch <= 4 else 1.0
+            maps.append(stretch * size * field / players)
+            errors.append(stretch * value.deviation(path) * value.scale / players)
+            notes.append({"left_out_error": [g.error for g in models], "scaled_by": stretch})
+        spread = self._cells.spread(np.stack(maps, axis=1))
+        error = self._cells.spread(np.stack(errors, axis=1))
+        return self._estimate(base, full, spread, error, surrogates=notes, rounds=_round(self._bounds, self.told))
+
+
+def _round(bounds: list[int], told: int) -> int:
+    return int(np.searchsorted(bounds, told))
+
+
+def _smooth_noise(seed: int, pair: int, grid: tuple[int, int], sigma: float) -> Floats:
+    """A smooth random field (H, W) of unit variance, correlation width `sigma` pixels, pure in (seed, pair)."""
+    factors = [_taps(side, sigma) for side in grid]
+    shape = factors[0].shape[1], factors[1].shape[1]
+    blocks = -(-shape[0] * shape[1] // 4)
+    words = on_numpy.philox(seed, _STREAM_NOISE, np.full(1, pair, np.uint64), np.arange(blocks, dtype=np.uint64))
+    white = (words.reshape(-1)[: shape[0] * shape[1]].reshape(shape) / 2.0**32 - 0.5) * np.sqrt(12)
+    field: NDArray[np.float64] = factors[0] @ white @ factors[1].T
+    return field
+
+
+def _taps(side: int, sigma: float) -> Floats:
+    """(side, lattice): Gaussian weights of width `sigma` on noise 0.6 sigma apart, rows of unit length."""
+    step = max(1.0, 0.6 * sigma)
+    lattice = np.arange(-3 * sigma, side + 3 * sigma, step)
+    weight = np.exp(-((np.arange(side)[:, None] - lattice) ** 2) / (2 * sigma**2))
+    return np.asarray(weight / np.sqrt((weight**2).sum(axis=1, keepdims=True)))

@@ -1,0 +1,239 @@
+"""A smooth model of a game on a grid: what each coarse cell shows goes in, the value comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .base import Bools, Floats
+
+CELLS = 28  # a side, at most
+LENGTHS = (0.0625, 0.107)  # prior widths, in shorter sides of the grid: 14 and 24 px at 224
+NOISES = (0.03, 0.1, 0.3)  # shares of the prior variance
+SEARCHED, INDUCING = 600, 1000  # rows for choosing width and noise; centres of the surrogate
+LEVELS = (np.arange(24) + 0.5) / 24
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Coarse cells over a grid of players (H, W): at most 28 x 28, as equal as can be."""
+
+    grid: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells along each side."""
+        return min(self.grid[0], CELLS), min(self.grid[1], CELLS)
+
+    def edges(self, axis: int) -> NDArray[np.intp]:
+        """First player of each cell along an axis, and the end."""
+        return np.linspace(0, self.grid[axis], self.shape[axis] + 1).astype(np.intp)
+
+    def sizes(self) -> Floats:
+        """Players in each cell, (c,)."""
+        return np.outer(np.diff(self.edges(0)), np.diff(self.edges(1))).ravel().astype(np.float64)
+
+    def coverage(self, dense: Bools) -> Floats:
+        """Share of each cell that is present: bool (m, H*W) -> (m, c), 0..1."""
+        z = dense.reshape(len(dense), *self.grid).view(np.uint8)
+        rows = np.add.reduceat(z, self.edges(1)[:-1], axis=2, dtype=np.uint16)
+        both = np.add.reduceat(rows, self.edges(0)[:-1], axis=1, dtype=np.uint32)
+        return np.asarray(both.reshape(len(dense), -1) / self.sizes())
+
+    def centres(self, axis: int) -> Floats:
+        """Middle of each cell along an axis, in players."""
+        edges = self.edges(axis)
+        return (edges[:-1] + edges[1:] - 1) / 2
+
+    def stretch(self, axis: int) -> Floats:
+        """(side, cells): linear between the cells' centres, level beyond the outer ones."""
+        at, centres = np.arange(self.grid[axis]), self.centres(axis)
+        return np.stack([np.interp(at, centres, unit) for unit in np.eye(len(centres))], axis=1)
+
+    def spread(self, cells: Floats) -> Floats:
+        """(c,) or (c, k) to players: (H, W) or (H, W, k), flattened to (d,) or (d, k)."""
+        table = cells.reshape(*self.shape, -1)
+        wide = np.einsum("yi,ijk,xj->yxk", self.stretch(0), table, self.stretch(1), optimize=True)
+        return np.asarray(wide.reshape(self.grid[0] * self.grid[1], *cells.shape[1:]))
+
+    def basis(self, length: float) -> Floats:
+        """(c, r): B with B B' the Gaussian covariance of cells, `length` in players, less its 0.1% smallest parts."""
+        parts = []
+        for axis in (0, 1):
+            at = self.centres(axis)
+            parts.append(np.linalg.eigh(np.exp(-((at[:, None] - at) ** 2) / (2 * length**2))))
+        power = np.multiply.outer(parts[0][0], parts[1][0])
+        i, j = np.nonzero(power > 1e-3 * power.max())
+        waves = parts[0][1][:, None, i] * parts[1][1][None, :, j]
+        return np.asarray(waves.reshape(-1, len(i)) * np.sqrt(power[i, j]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surrogate:
+    """A Gaussian process over coverage, fitted: k(x, x') = exp(-|B'(x - x')|^2 / (2 u)) + 1.
+
+    Attributes
+    ----------
+    mean, scale : of the values fitted; `scale` > 0.
+    error : float. Leave-one-pair-out mean squared error, in squared `scale`.
+    length, noise : the prior width in players, and the noise.
+    """
+
+    mean: float
+    scale: float
+    error: float
+    length: float
+    noise: float
+    basis: Floats  # (c, r)
+    points: Floats  # (p, r): the centres' features
+    weights: Floats  # (p,)
+    width: float  # u
+
+    def _kernel(self, features: Floats) -> Floats:
+        square = (features**2).sum(axis=1)[:, None] + (self.points**2).sum(axis=1)
+        return np.asarray(np.exp(-np.maximum(square - 2 * features @ self.points.T, 0) / (2 * self.width)))
+
+    def gradient(self, coverage: Floats) -> Floats:
+        """Change of the value with each cell's coverage, in `scale`: (m, c) -> (m, c)."""
+        features = coverage @ self.basis
+        pull = self._kernel(features) * self.weights
+        return np.asarray((pull @ self.points - pull.sum(axis=1, keepdims=True) * features) @ self.basis.T / self.width)
+
+    def deviation(self, coverage: Floats) -> Floats:
+        """Posterior standard deviation of the mean gradient over rows `coverage` (m, c), in `scale`: (c,)."""
+        features = coverage @ self.basis
+        kernel = self._kernel(features)
+        pull = (kernel.T @ features - kernel.sum(axis=0)[:, None] * self.points) / (-self.width * len(features))
+        cross = pull @ self.basis.T  # (p, c): covariance of the centres' values with the mean gradient
+        square = (features**2).sum(axis=1)
+        own = np.exp(-np.maximum(square[:, None] + square - 2 * features @ features.T, 0) / (2 * self.width))
+        smooth = features @ self.basis.T
+        mean = own.mean()
+        quad = (own.sum(axis=1) @ smooth**2 - np.einsum("mc,mc->c", smooth, own @ smooth)) * 2 / len(features) ** 2
+        prior = mean * (self.basis**2).sum(axis=1) / self.width - quad / self.width**2
+        square = (self.points**2).sum(axis=1)
+        gram = np.exp(-np.maximum(square[:, None] + square - 2 * self.points @ self.points.T, 0) / (2 * self.width)) + 1
+        gram[np.diag_indices(len(gram))] += self.noise
+        known = np.einsum("pc,pc->c", cross, np.linalg.solve(gram, cross))
+        # the noise is `noise` times the process; both are scaled to the errors left out
+        return np.asarray(np.sqrt(np.maximum(prior - known, 0) * self.error / self.noise))
+
+
+def fit(cells: Cells, coverage: Floats, values: Floats) -> list[Surrogate]:
+    """One surrogate a column.
+
+    Parameters
+    ----------
+    coverage : (m, c). Rows 2p and 2p + 1 are a pair: it is left out together.
+    values : (m, q).
+
+    Width and noise have the smallest leave-one-pair-out error on at most 600 rows; above 1000 rows the process is
+    carried by 1000 of them, spread evenly.
+
+    Cost: O(m * 1000^2) at most.
+    """
+    mean, scale = values.mean(axis=0), values.std(axis=0)
+    scale = np.where(scale > 1e-12 * np.abs(values).max(axis=0, initial=1e-300), scale, 0.0)
+    table = (values - mean) / np.where(scale > 0, scale, 1.0) * (scale > 0)
+    few = _evenly(len(values), SEARCHED)
+    best: list[tuple[float, float, float]] = [(np.inf, 0.0, 0.0)] * values.shape[1]
+    for share in LENGTHS:
+        length = max(1.0, share * min(cells.grid))
+        kernel, _ = _gram(coverage[few] @ cells.basis(length))
+        for noise in NOISES:
+            error = _left_out(kernel + noise * np.eye(len(kernel)), table[few])
+            best = [min(b, (float(e), length, noise)) for b, e in zip(best, error)]
+    made = {}
+    for _, length, noise in set(best):
+        made[length, noise] = _solve(cells.basis(length), coverage, table, noise)
+    found = []
+    for q, (error, length, noise) in enumerate(best):
+        basis, points, weights, width = made[length, noise]
+        found.append(
+            Surrogate(
+                float(mean[q]), float(scale[q]) or 1.0, error, length, noise, basis, points, weights[:, q], width
+            )
+        )
+    return found
+
+
+def _evenly(rows: int, most: int) -> NDArray[np.intp]:
+    """At most `most` rows, in whole pairs, evenly spread."""
+    pairs = np.unique(np.linspace(0, rows // 2 - 1, min(rows, most) // 2).round().astype(np.intp))
+    return np.stack([2 * pairs, 2 * pairs + 1], axis=1).ravel()
+
+
+def _gram(features: Floats) -> tuple[Floats, float]:
+    square = (features**2).sum(axis=1)
+    distance = np.maximum(square[:, None] + square - 2 * features @ features.T, 0)
+    width = max(float(np.median(distance)), 1e-12)
+    return np.exp(-distance / (2 * width)) + 1, width
+
+
+def _left_out(matrix: Floats, table: Floats) -> Floats:
+    """Mean squared error of each column when each pair is left out in turn, (q,)."""
+    inverse = np.linalg.inv(matrix)
+    pull = inverse @ table
+    pairs = len(matrix) // 2
+    p = np.arange(pairs)
+    blocks = inverse.reshape(pairs, 2, pairs, 2)[p, :, p, :]
+    errors = np.linalg.solve(blocks, pull.reshape(pairs, 2, -1))
+    return np.asarray((errors**2).mean(axis=(0, 1)))
+
+
+def _solve(basis: Floats, coverage: Floats, table: Floats, noise: float) -> tuple[Floats, Floats, Floats, float]:
+    """Basis, centres, weights (p, q) and kernel width; all rows count, at most 1000 carry the process."""
+    centres = _evenly(len(coverage), INDUCING)
+    points = coverage[centres] @ basis
+    gram, width = _gram(points)
+    if len(centres) == len(coverage):
+        gram[np.diag_indices(len(gram))] += noise
+        return basis, points, np.linalg.solve(gram, table), width
+    matrix, right = noise * gram, np.zeros((len(points), table.shape[1]))
+    square = (points**2).sum(axis=1)
+    for at in range(0, len(coverage), 1024):
+        features = coverage[at : at + 1024] @ basis
+        distance = (features**2).sum(axis=1)[:, None] + square - 2 * features @ points.T
+        cross = np.exp(-np.maximum(distance, 0) / (2 * width)) + 1
+        matrix += cross.T @ cross
+        right += cross.T @ table[at : at + 1024]
+    matrix[np.diag_indices(len(matrix))] += 1e-8 * np.trace(matrix) / len(matrix)
+    return basis, points, np.linalg.solve(matrix, right), width
+
+
+def unit(field: Floats) -> Floats:
+    """Divided by its spread; a constant field stays 0 where it is 0."""
+    spread = float(field.std())
+    return field / spread if spread > 0 else field
+
+
+def own_path(models: list[Surrogate], coverage: Floats, steps: int = 10) -> tuple[Floats, Floats]:
+    """The field whose own ranking it explains: mean gradient along the prefixes of the ranking, and their complements.
+
+    Parameters
+    ----------
+    models : surrogates of one target (its value, and its log-odds where it is a probability).
+    coverage : (m, c). The fields start from the mean gradient there.
+
+    Returns
+    -------
+    field (c,) : sum over models of the mean gradient, each divided by its spread.
+    path (2 * 24, c) : the rows at which the gradient was taken last.
+    """
+    field = np.sum([unit(g.gradient(coverage).mean(axis=0)) for g in models], axis=0)
+    path = prefixes(field)
+    for _ in range(steps):
+        new = np.sum([unit(g.gradient(path).mean(axis=0)) for g in models], axis=0)
+        field = unit(field) + unit(new)
+        path = prefixes(field)
+    return np.sum([unit(g.gradient(path).mean(axis=0)) for g in models], axis=0), path
+
+
+def prefixes(field: Floats) -> Floats:
+    """Coverage (48, c) of the best 2%, 6%, ... 98% of the cells, with soft edges, and of the rest."""
+    scaled = unit(field)
+    cut = np.quantile(scaled, 1 - LEVELS)[:, None]
+    shown = 1 / (1 + np.exp(-np.clip((scaled - cut) / 0.05, -30, 30)))
+    return np.concatenate([shown, 1 - shown])
