@@ -190,7 +190,7 @@ def resolve_method(method: str | Estimator) -> Estimator:
 def _auto(x: Any, players: Any) -> str:
     """The method for an input, until something is known of it."""
     if (_is_image(x) and players in (None, "pixels")) or getattr(players, "grid", None):
-        return "gefa"
+        return "smoothgp"
     return "kernelshap"
 
 

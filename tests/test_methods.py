@@ -15,7 +15,7 @@ from blackbox_xai.errors import InvalidInput, TooFewQueries
 from blackbox_xai.estimators import METHODS, Problem
 from tests.games import saturating, table_of, unanimity
 
-NAMES = sorted(METHODS)
+NAMES = sorted(n for n in METHODS if not getattr(METHODS[n], "grid_only", False))
 DESIGNS = {"permutation", "sobol"}  # whole walks and whole points
 SHAPLEY = [n for n in NAMES if METHODS[n].estimates.startswith("Shapley values")]
 UNBIASED = {

@@ -7,6 +7,7 @@ from .gefa import GEFA
 from .kernel_shap import KernelSHAP, LeverageSHAP
 from .permutation import Permutation
 from .rise import RISE
+from .smooth_gp import SmoothGP
 from .sobol import Sobol
 
 METHODS: dict[str, type[Estimator]] = {
@@ -15,6 +16,7 @@ METHODS: dict[str, type[Estimator]] = {
     "leverageshap": LeverageSHAP,
     "permutation": Permutation,
     "rise": RISE,
+    "smoothgp": SmoothGP,
     "sobol": Sobol,
 }
 
@@ -29,5 +31,6 @@ __all__ = [
     "Permutation",
     "Problem",
     "Session",
+    "SmoothGP",
     "Sobol",
 ]

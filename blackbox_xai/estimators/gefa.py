@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import InvalidInput
 from ..samplers.levels import LevelGrid
 from ..samplers.sizes import IndependentSizes, Law, law_of_sizes
+from . import gefa_grid
 from .base import Estimate, Estimator, Floats, Problem, Session
 from .kernel_shap import Regression
 
@@ -37,10 +38,13 @@ class GEFA(Estimator):
     law: Law = "balanced"
     name: ClassVar[str] = "gefa"
     estimates: ClassVar[str] = "Shapley values (integrated proxy gradient)"
-    suits: ClassVar[str] = "any players"
+    suits: ClassVar[str] = "any players; on a grid smooth masks (`form` and `law` are not used)"
+    on_grid: ClassVar[bool] = True
 
     def _session(self, p: Problem) -> Session:
         law_of_sizes(2, self.law)
+        if p.grid is not None and self.variant in ("corrected", "reference"):
+            return gefa_grid.session(p, self.variant, self.name)
         if self.variant == "reference":
             return _Reference(p, LevelGrid(p.n_players, p.seed), name=self.name)
         if self.variant != "corrected":

@@ -168,19 +168,15 @@ class _Rounds(Session):
             value = models[0]
             own = value.gradient(path).mean(axis=0) * value.scale
             size = float(own @ field) / max(float(field @ field), 1e-300)
-            summed = float(size * field.sum())
-            stretch = total / summed if summed * total > 0 else 1.0
+            effects = self._cells.spread(size * field / players)
+            summed = float(effects.sum())
+            stretch = float(total) / summed if summed * total > 0 else 1.0
             stretch = stretch if 0.25 <= stretch <= 4 else 1.0
-            maps.append(stretch * size * field / players)
-            errors.append(stretch * value.deviation(path) * value.scale / players)
+            maps.append(stretch * effects)
+            errors.append(self._cells.spread(stretch * value.deviation(path) * value.scale / players))
             notes.append({"left_out_error": [g.error for g in models], "scaled_by": stretch})
-        spread = self._cells.spread(np.stack(maps, axis=1))
-        error = self._cells.spread(np.stack(errors, axis=1))
-        return self._estimate(base, full, spread, error, surrogates=notes, rounds=_round(self._bounds, self.told))
-
-
-def _round(bounds: list[int], told: int) -> int:
-    return int(np.searchsorted(bounds, told))
+        spread, error = np.stack(maps, axis=1), np.stack(errors, axis=1)
+        return self._estimate(base, full, spread, error, surrogates=notes, rounds=int(np.searchsorted(self._bounds, self.told)))
 
 
 def _smooth_noise(seed: int, pair: int, grid: tuple[int, int], sigma: float) -> Floats:
