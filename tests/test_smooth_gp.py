@@ -21,8 +21,11 @@ def bump(y, x, width=5.0):
     return b / b.sum()
 
 
-def chance(z, b=bump(15, 30), gain=8.0):
-    return 1 / (1 + np.exp(-gain * (z @ b - 0.5)))
+def chance(z, b=None):
+    return 1 / (1 + np.exp(-8.0 * (z @ (SPOT if b is None else b) - 0.5)))
+
+
+SPOT = bump(15, 30)
 
 
 def play(method, f, budget, seed=0, chunk=64):
@@ -43,8 +46,11 @@ def test_it_finds_the_spot_and_asks_around_it():
     assert got.values.sum() == pytest.approx(got.full_values - got.base_values, rel=0.01)
     first, later = asked[2:162], asked[162:]
     inside = b > b.max() / 2
-    pairs = lambda rows: np.abs(rows[0::2][:, inside].mean(axis=1) - 0.5).mean()  # noqa: E731
-    assert pairs(later) > pairs(first) + 0.05  # the ranking so far decides: the spot goes or stays as a whole
+
+    def decided(rows):
+        return np.abs(rows[0::2][:, inside].mean(axis=1) - 0.5).mean()
+
+    assert decided(later) > decided(first) + 0.05  # the ranking so far decides: the spot goes or stays as a whole
     assert np.array_equal(asked[2::2], ~asked[3::2])
 
 
@@ -80,7 +86,9 @@ def test_a_session_told_by_another_redraws():
 
 def test_several_targets_from_one_set_of_queries():
     spots = [bump(10, 10), bump(30, 38)]
-    got, asked = play(SmoothGP(), lambda z: np.stack([chance(z, b) for b in spots] + [z @ spots[0] * 7 - 3], axis=1), 300)
+    got, asked = play(
+        SmoothGP(), lambda z: np.stack([chance(z, b) for b in spots] + [z @ spots[0] * 7 - 3], axis=1), 300
+    )
     assert len(asked) == 300
     assert got.values.shape == got.std_error.shape == (1920, 3)
     for column, b in zip(got.values.T, [*spots, spots[0]]):
@@ -124,9 +132,11 @@ def test_the_surrogate_leaves_out_pairs_and_scales():
         errors.append((table[[2 * p, 2 * p + 1]] - gram[[2 * p, 2 * p + 1]][:, keep] @ weight) ** 2)
     assert models[0].error == pytest.approx(np.mean(errors), rel=1e-6)
     step = 1e-5
-    value = lambda z: np.exp(  # noqa: E731
-        -((z @ basis - features) ** 2).sum(axis=1) / (2 * models[0].width)
-    ) @ models[0].weights
+
+    def value(z):
+        kernel = np.exp(-((z @ basis - features) ** 2).sum(axis=1) / (2 * models[0].width))
+        return kernel @ models[0].weights
+
     moved = x[0].copy()
     moved[7] += step
     assert models[0].gradient(x[:1])[0, 7] == pytest.approx((value(moved) - value(x[0])) / step, rel=1e-3, abs=1e-6)

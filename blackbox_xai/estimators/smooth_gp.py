@@ -13,7 +13,7 @@ from ..kernels import on_numpy
 from ..masks import Masks
 from ..samplers.coins import SmoothedCoins, balanced
 from .base import Bools, Estimate, Estimator, Floats, Problem, Session
-from .surrogate import Cells, Surrogate, fit, own_path, unit
+from .surrogate import Cells, Surrogate, fit, normal_scores, own_path
 
 _STREAM_NOISE, _STREAM_LEVEL = 0x5300, 0x5301
 _TINY = 1e-4  # added to both odds: a probability of 0 or 1 has finite log-odds
@@ -34,7 +34,7 @@ class SmoothGP(Estimator):
     first : int, even, >= 8. Rows of smooth random masks before the first look.
     growth : float, > 0. Each later round has this share of the rows told before it (at least 32 rows).
     sigma : (float, float). Width of the masks' edges, in shorter sides of the grid: at first, and from row 500 on.
-    noise : (float, float). Noise added to the ranking, in units of its spread: likewise.
+    noise : (float, float). Noise added to the ranking, whose places are spread as a standard normal: likewise.
     tilt : float, > 0. Share shown is u ** tilt, u uniform: above 1 small shares are shown (or hidden) more often.
 
     Cost: 2 + 2P coalitions, always pairs of a mask and its complement. With several outputs the rounds serve them in
@@ -78,7 +78,8 @@ class _Rounds(Session):
         self._method, self._cells = method, Cells(problem.grid)
         side = min(problem.grid)
         sigma = float(np.clip(method.sigma[0] * side, 1, max(1.0, side / 2)))
-        sampler = SmoothedCoins(problem.grid, sigma, seed=problem.seed)
+        # shares 1/12 .. 11/12 to the pixel: near-empty and near-full pairs would say only what the endpoints say
+        sampler = SmoothedCoins(problem.grid, sigma, seed=problem.seed, levels="grid11", fixed_size=True)
         super().__init__(problem, sampler, name=method.name)
         bounds = [0, method.first]
         while bounds[-1] < self.planned:
@@ -127,8 +128,8 @@ class _Rounds(Session):
             coverage = self._coverage(rows)
             found = []
             for models in self._models(coverage, values):
-                field = self._cells.spread(unit(own_path(models, coverage)[0])).reshape(self._cells.grid)
-                found.append(field)
+                ranked = normal_scores(own_path(models, coverage)[0])
+                found.append(self._cells.spread(ranked).reshape(self._cells.grid))
             self._fields = {turn: found}
         return self._fields[turn]
 
@@ -176,7 +177,9 @@ class _Rounds(Session):
             errors.append(self._cells.spread(stretch * value.deviation(path) * value.scale / players))
             notes.append({"left_out_error": [g.error for g in models], "scaled_by": stretch})
         spread, error = np.stack(maps, axis=1), np.stack(errors, axis=1)
-        return self._estimate(base, full, spread, error, surrogates=notes, rounds=int(np.searchsorted(self._bounds, self.told)))
+        return self._estimate(
+            base, full, spread, error, surrogates=notes, rounds=int(np.searchsorted(self._bounds, self.told))
+        )
 
 
 def _smooth_noise(seed: int, pair: int, grid: tuple[int, int], sigma: float) -> Floats:

@@ -143,8 +143,8 @@ def fit(cells: Cells, coverage: Floats, values: Floats) -> list[Surrogate]:
         length = max(1.0, share * min(cells.grid))
         kernel, _ = _gram(coverage[few] @ cells.basis(length))
         for noise in NOISES:
-            error = _left_out(kernel + noise * np.eye(len(kernel)), table[few])
-            best = [min(b, (float(e), length, noise)) for b, e in zip(best, error)]
+            left_out = _left_out(kernel + noise * np.eye(len(kernel)), table[few])
+            best = [min(b, (float(e), length, noise)) for b, e in zip(best, left_out)]
     made = {}
     for _, length, noise in set(best):
         made[length, noise] = _solve(cells.basis(length), coverage, table, noise)
@@ -152,9 +152,7 @@ def fit(cells: Cells, coverage: Floats, values: Floats) -> list[Surrogate]:
     for q, (error, length, noise) in enumerate(best):
         basis, points, weights, width = made[length, noise]
         found.append(
-            Surrogate(
-                float(mean[q]), float(scale[q]) or 1.0, error, length, noise, basis, points, weights[:, q], width
-            )
+            Surrogate(float(mean[q]), float(scale[q]) or 1.0, error, length, noise, basis, points, weights[:, q], width)
         )
     return found
 
@@ -190,7 +188,7 @@ def _solve(basis: Floats, coverage: Floats, table: Floats, noise: float) -> tupl
     gram, width = _gram(points)
     if len(centres) == len(coverage):
         gram[np.diag_indices(len(gram))] += noise
-        return basis, points, np.linalg.solve(gram, table), width
+        return basis, points, np.asarray(np.linalg.solve(gram, table)), width
     matrix, right = noise * gram, np.zeros((len(points), table.shape[1]))
     square = (points**2).sum(axis=1)
     for at in range(0, len(coverage), 1024):
@@ -200,13 +198,22 @@ def _solve(basis: Floats, coverage: Floats, table: Floats, noise: float) -> tupl
         matrix += cross.T @ cross
         right += cross.T @ table[at : at + 1024]
     matrix[np.diag_indices(len(matrix))] += 1e-8 * np.trace(matrix) / len(matrix)
-    return basis, points, np.linalg.solve(matrix, right), width
+    return basis, points, np.asarray(np.linalg.solve(matrix, right)), width
 
 
 def unit(field: Floats) -> Floats:
     """Divided by its spread; a constant field stays 0 where it is 0."""
     spread = float(field.std())
     return field / spread if spread > 0 else field
+
+
+def normal_scores(field: Floats) -> Floats:
+    """The ranking alone: the places of the cells, spread as a standard normal; equal cells in order."""
+    from statistics import NormalDist
+
+    place = np.argsort(np.argsort(field, kind="stable"), kind="stable")
+    scores = np.array([NormalDist().inv_cdf((i + 0.5) / len(field)) for i in range(len(field))])
+    return np.asarray(scores[place])
 
 
 def own_path(models: list[Surrogate], coverage: Floats, steps: int = 10) -> tuple[Floats, Floats]:

@@ -136,7 +136,9 @@ class OnnxOracle(Oracle):
         scores = np.asarray(session.run([self._taken], {self._input: x})[0])[:rows]
         if self._activation is None:
             return scores
-        return np.asarray(self._activation(scores)) if callable(self._activation) else _activate(scores, self._activation)
+        return (
+            np.asarray(self._activation(scores)) if callable(self._activation) else _activate(scores, self._activation)
+        )
 
     def _prepare(self, x: NDArray[Any]) -> NDArray[Any]:
         """Images to the model's layout, numbers to its type."""
