@@ -1,0 +1,30 @@
+"""Budget-versus-quality studies: declared, billed before they run, resumable, reported."""
+
+from __future__ import annotations
+
+from .bill import Bill, bill
+from .declare import read
+from .report import write as report
+from .results import Results
+from .runner import run
+from .scores import SCORES, Score
+from .spec import Cell, Instance, Method, Study, Subject
+from .statistics import Statistics, statistics
+
+__all__ = [
+    "SCORES",
+    "Bill",
+    "Cell",
+    "Instance",
+    "Method",
+    "Results",
+    "Score",
+    "Statistics",
+    "Study",
+    "Subject",
+    "bill",
+    "read",
+    "report",
+    "run",
+    "statistics",
+]

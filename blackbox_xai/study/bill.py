@@ -1,0 +1,101 @@
+"""The bill: what a study would send, before anything is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .cells import Shares, judge_of, made_run, nested, score_cost
+from .results import Results
+from .spec import Cell, Made, Study
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Rows a study would send, if no coalition repeats; equal ones are sent once.
+
+    Attributes
+    ----------
+    cells : int. Cells in all, references not included. todo : int. Those not done yet.
+    explaining : {(method, budget): rows}. judging, shared : rows for scores; for what instances share.
+    refused : {(method, budget): reason}. Cells that cannot run, such as a budget below the method's minimum.
+    """
+
+    cells: int
+    todo: int
+    explaining: dict[tuple[str, int], int]
+    judging: int
+    shared: int
+    refused: dict[tuple[str, int], str]
+
+    @property
+    def total(self) -> int:
+        """Rows in all."""
+        return sum(self.explaining.values()) + self.judging + self.shared
+
+    def __str__(self) -> str:
+        lines = [f"{'method':<24} {'budget':>8} {'rows':>12}"]
+        lines += [f"{m:<24} {b:>8} {r:>12}" for (m, b), r in self.explaining.items()]
+        lines += [f"{'scores':<33} {self.judging:>12}", f"{'shared by all methods':<33} {self.shared:>12}"]
+        lines += [f"{'total rows':<33} {self.total:>12}", f"{self.todo} of {self.cells} cells to do"]
+        lines += [f"cannot run: {m}, budget {b}: {why}" for (m, b), why in self.refused.items()]
+        return "\n".join(lines)
+
+
+def bill(study: Study, results: Results | None = None) -> Bill:
+    """What a study costs; with `results`, what is left to send.
+
+    A cell that continues a smaller budget is billed for the difference. Cost: no query. The subject is made.
+    """
+    return bill_of(study.made(), results)
+
+
+def bill_of(made: Made, results: Results | None = None) -> Bill:
+    """The bill of a study whose subject is at hand."""
+    done: set[Cell] = results.done() if results is not None else set()
+    prepared = results.prepared() if results is not None else set()
+    shares = Shares(made, results or Results(":memory:"))
+    explaining = {(m.label, b): 0 for m in made.study.all_methods for b in made.study.budgets}
+    refused: dict[tuple[str, int], str] = {}
+    judging = shared = todo = 0
+    judged = [score_cost(made, judge_of(made, i)) for i in made.subject.instances]
+    for instance, rows in zip(made.subject.instances, judged):
+        if instance.name not in prepared:
+            shared += shares.cost(instance)
+            judging += rows * len(made.subject.references)
+    costs: dict[tuple[int, int], list[int | str]] = {}
+    for chain in made.chains():
+        key = (chain.instance, chain.method)
+        if key not in costs:  # the seed changes no cost
+            costs[key] = _steps(made, chain.instance, chain.method, chain.seed)
+        for cell, price in zip(made.cells(chain), costs[key]):
+            if cell in done:
+                continue
+            todo += 1
+            if isinstance(price, str):
+                refused[cell.method, cell.budget] = price
+                continue
+            explaining[cell.method, cell.budget] += price
+            judging += judged[chain.instance]
+    return Bill(made.n_cells, todo, explaining, judging, shared, refused)
+
+
+def _steps(made: Made, instance: int, method: int, seed: int) -> list[int | str]:
+    """Rows of each budget of a chain, or why it cannot run."""
+    how = made.study.all_methods[method]
+    if how.estimator is None:
+        return [0 for _ in made.study.budgets]
+    out: list[int | str] = []
+    last = None
+    paid = 0
+    for budget in made.study.budgets:
+        try:
+            run = made_run(made, made.subject.instances[instance], how, budget, seed)
+            p = run.problem()
+            rows = run.estimator.rows(p) * run.players.cost + run.oracle.setup_rows
+        except ValueError as error:
+            out.append(str(error))
+            continue
+        continues = last is not None and nested(last, run)
+        out.append(rows - paid if continues else rows)
+        last, paid = run, rows
+    return out

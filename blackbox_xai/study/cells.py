@@ -1,0 +1,322 @@
+"""The work of a study: what instances share, and chains of cells that continue one another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..attribution import Attribution
+from ..budget import QueryBudget
+from ..driver import Run, explain, make_players
+from ..errors import InvalidInput
+from ..kernels import on_numpy
+from ..metrics import Evaluation, replaced
+from ..players import ImagePixels, Players
+from ..players.image import as_image
+from .results import Outcome, Results
+from .scores import Score, Shared
+from .spec import Cell, Chain, Instance, Made, Method
+
+Floats = NDArray[np.float64]
+_RANDOM_STREAM = 0xE3
+
+
+def judge_of(made: Made, instance: Instance) -> Players:
+    """The players that scores use: equal for all methods, so that their figures can be compared."""
+    judge = made.study.judge
+    kind, operator = judge.get("players"), judge.get("replacement")
+    players: Players
+    if isinstance(instance.players, Players):
+        players = instance.players
+    else:
+        players = make_players(instance.x, instance.players, instance.baseline, instance.groups, 0, pixels=True)
+    if kind == "pixels" or (kind is None and players.kind == "image"):
+        image = as_image(players.shown()["data"])
+        players = ImagePixels(image, getattr(players, "baseline", instance.baseline))
+    if operator is None:
+        return replaced(players, "mean") if players.noisy else players
+    return replaced(players, operator)
+
+
+def mapped(attribution: Attribution, judge: Players) -> Floats:
+    """An attribution as values of the judge's players."""
+    values = attribution.values
+    if values.ndim != 1:
+        raise InvalidInput("study: a cell explains one output; give the instance one target.")
+    if judge.grid is not None:
+        values = attribution.spread().ravel()
+    if len(values) != judge.n_players:
+        raise InvalidInput(
+            f"study: {attribution.method} gave {len(values)} values, the judge has {judge.n_players} players; "
+            "set judge = {players = ...} or the instance's players."
+        )
+    return np.asarray(values, np.float64)
+
+
+class Shares:
+    """What the cells of an instance share: endpoints' target, pools, exact values, references' maps."""
+
+    def __init__(self, made: Made, results: Results) -> None:
+        self.made, self.results = made, results
+
+    def cost(self, instance: Instance) -> int:
+        """Rows to send once for an instance."""
+        judge = judge_of(self.made, instance)
+        return sum(s.shared_cost(judge) for s in self.made.study.all_scores) * judge.cost
+
+    def prepare(self, number: int) -> int:
+        """Make and keep them; returns the rows sent. References become cells of budget 0."""
+        made, instance = self.made, self.made.subject.instances[number]
+        judge = judge_of(made, instance)
+        reserved = self.cost(instance)
+        self.results.reserve(reserved)
+        maps: dict[str, Floats] = {}
+        references: dict[str, tuple[Attribution, float]] = {}
+        sent = 0
+        e = Evaluation(made.oracle, judge, target=instance.target, budget=reserved)
+        try:
+            for name, function in made.subject.references.items():
+                begin = time.perf_counter()
+                found = function(instance)
+                references[name] = (found, time.perf_counter() - begin)
+                maps[name] = mapped(found, judge)
+            for place, score in enumerate(made.study.all_scores):
+                arrays = score.prepare(e, maps)
+                if arrays:
+                    self.results.share(instance.name, f"score {place}", arrays)
+            sent = e.rows_sent
+        finally:
+            self.results.give_back(reserved - e.rows_sent)
+        shared = self.results.shared(instance.name)
+        for name, (found, seconds) in references.items():
+            cell = Cell(instance.name, name, 0, 0)
+            self._reference(cell, found, maps[name], judge, instance, shared, seconds, number)
+        self.results.share(instance.name, "ready", {"rows": np.array(sent)})
+        return sent
+
+    def _reference(
+        self,
+        cell: Cell,
+        found: Attribution,
+        values: Floats,
+        judge: Players,
+        instance: Instance,
+        shared: dict[str, Shared],
+        seconds: float,
+        number: int,
+    ) -> None:
+        rows = score_cost(self.made, judge)
+        self.results.reserve(rows)
+        numbers, judged, _ = scored(self.made, judge, instance, values, shared)
+        outcome = Outcome(cell, "ok", numbers, 0, 0, judged, seconds, seconds)
+        kept = shown(found) if number < self.made.study.keep_maps else None
+        self.results.add(outcome, kept, unspent=rows - judged)
+
+
+def score_cost(made: Made, judge: Players) -> int:
+    """Rows that scoring one cell may send."""
+    return sum(s.cost(judge) for s in made.study.all_scores) * judge.cost
+
+
+def scored(
+    made: Made, judge: Players, instance: Instance, values: Floats, shared: dict[str, Shared]
+) -> tuple[dict[str, float], int, float]:
+    """All scores of one map: numbers, rows sent, seconds in the model."""
+    budget = score_cost(made, judge)
+    e = Evaluation(made.oracle, judge, target=instance.target, budget=budget)
+    numbers: dict[str, float] = {}
+    for place, score in enumerate(made.study.all_scores):
+        numbers.update(_one(score, e, values, shared.get(f"score {place}", {})))
+    return numbers, e.rows_sent, e.seconds_model
+
+
+def _one(score: Score, e: Evaluation, values: Floats, shared: Shared) -> dict[str, float]:
+    return {name: float(v) for name, v in score.score(e, values, shared).items()}
+
+
+def nested(small: Run, large: Run) -> bool:
+    """Whether the large run begins with the small one's coalitions, so that it can continue it."""
+    a, b = small.session(), large.session()
+    if type(a) is not type(b) or a.planned > b.planned or type(a.sampler) is not type(b.sampler):
+        return False
+    size = max(1, 4096 // a.sampler.group) * a.sampler.group
+    for at in range(0, a.planned, size):
+        count = min(size, a.planned - at)
+        first, second = a.sampler.draw(at, count), b.sampler.draw(at, count)
+        if not np.array_equal(np.asarray(first.data), np.asarray(second.data)):
+            return False
+        shifts = [None if m.zoom is None else m.zoom.shift for m in (first, second)]
+        if (shifts[0] is None) != (shifts[1] is None) or not np.array_equal(shifts[0], shifts[1]):  # type: ignore[arg-type]
+            return False
+    return True
+
+
+def made_run(made: Made, instance: Instance, method: Method, budget: int, seed: int) -> Run:
+    """A checked run; queries nothing."""
+    players, baseline, groups = _players(instance, method)
+    return Run.make(
+        made.oracle,
+        instance.x,
+        budget,
+        method.estimator,
+        instance.target,
+        players,
+        baseline,
+        groups,
+        seed,
+        "raise",
+        None,
+    )
+
+
+def _players(instance: Instance, method: Method) -> tuple[Any, Any, Any]:
+    if method.players is None and isinstance(instance.players, Players):
+        return instance.players, None, None
+    return method.players or instance.players, instance.baseline, instance.groups
+
+
+class ChainRun:
+    """One chain: its cells in order, each recorded as soon as it is done."""
+
+    def __init__(self, made: Made, results: Results, chain: Chain, scratch: Path | None) -> None:
+        self.made, self.results, self.chain = made, results, chain
+        self.instance = made.subject.instances[chain.instance]
+        self.method = made.study.all_methods[chain.method]
+        self.cells = made.cells(chain)
+        self.scratch = scratch
+        self._last: Attribution | None = None
+        self._last_budget = 0
+        self._cap: QueryBudget | None = None  # of the run that `_last` can continue, while it lives
+        self._continued = False
+
+    def run(self, done: set[Cell]) -> Iterator[Outcome]:
+        """Outcomes of the cells that are not done yet."""
+        todo = [c for c in self.cells if c not in done]
+        if not todo:
+            return
+        self._recall(todo[0])
+        judge = judge_of(self.made, self.instance)
+        shared = self.results.shared(self.instance.name)
+        for cell in todo:
+            yield self._cell(cell, judge, shared)
+        self._file().unlink(missing_ok=True)
+
+    def _cell(self, cell: Cell, judge: Players, shared: dict[str, Shared]) -> Outcome:
+        begin = time.perf_counter()
+        reserved = sent = 0
+        before = self._used()
+        try:
+            fresh = max(0, cell.budget - before) if self._continues(cell) else cell.budget
+            wanted = (0 if self.method.estimator is None else fresh) + score_cost(self.made, judge)
+            self.results.reserve(wanted)
+            reserved = wanted
+            attribution, inside = self._explained(cell, judge)
+            used = int(attribution.ledger.get("scored", 0))
+            sent = used - (before if self._continued else 0)
+            values = mapped(attribution, judge)
+            numbers, judged, more = scored(self.made, judge, self.instance, values, shared)
+            seconds = time.perf_counter() - begin
+            outcome = Outcome(cell, "ok", numbers, sent, used, judged, seconds, inside + more)
+            first = cell.seed == self.made.study.seeds[0]
+            keep = first and self.chain.instance < self.made.study.keep_maps
+            self._remember(cell, attribution)
+            self.results.add(outcome, shown(attribution) if keep else None, unspent=reserved - sent - judged)
+        except Exception as error:
+            # A direct run knows what it sent; of the rest it is not known, so it stays spent.
+            kept = reserved if self._cap is None or sent else min(reserved, self._cap.used - before)
+            self._last = self._cap = None
+            text = f"{type(error).__name__}: {error}"
+            outcome = Outcome(cell, "failed", {}, kept, 0, 0, time.perf_counter() - begin, 0.0, text)
+            self.results.add(outcome, unspent=reserved - kept)
+        return outcome
+
+    def _used(self) -> int:
+        return 0 if self._last is None else int(self._last.ledger["scored"])
+
+    def _continues(self, cell: Cell) -> bool:
+        self._continued = False
+        if self._last is None or self.method.estimator is None or cell.budget <= self._last_budget:
+            return False
+        small = made_run(self.made, self.instance, self.method, self._last_budget, cell.seed)
+        large = made_run(self.made, self.instance, self.method, cell.budget, cell.seed)
+        self._continued = nested(small, large)
+        return self._continued
+
+    def _explained(self, cell: Cell, judge: Players) -> tuple[Attribution, float]:
+        """The attribution of a cell and the seconds its new rows took inside the model."""
+        if self.method.estimator is None:
+            return _random(judge, self.chain.instance, cell.seed), 0.0
+        if self._continued:
+            assert self._last is not None
+            before = self._last.ledger["seconds_model"] if self._last._extend is not None else 0.0
+            oracle = None if self._last._extend is not None else self.made.oracle
+            if oracle is None and self._cap is not None:
+                self._cap.grow(cell.budget - self._last_budget)
+            grown = self._last.extend(cell.budget - self._last_budget, oracle=oracle)
+            if grown.status.startswith("partial"):
+                raise InvalidInput(f"{grown.status}: {grown.error}")
+            return grown, float(grown.ledger["seconds_model"] - before)
+        players, baseline, groups = _players(self.instance, self.method)
+        self._cap = QueryBudget(cell.budget, name="cell")
+        whole = explain(
+            self.made.oracle,
+            self.instance.x,
+            budget=self._cap,
+            method=self.method.estimator,
+            target=self.instance.target,
+            players=players,
+            baseline=baseline,
+            groups=groups,
+            seed=cell.seed,
+            on_error="raise",
+        )
+        return whole, float(whole.ledger["seconds_model"])
+
+    def _file(self) -> Path:
+        name = "-".join(str(part) for part in self.chain)
+        return (self.scratch or Path("/nonexistent")) / f"chain-{name}.npz"
+
+    def _remember(self, cell: Cell, attribution: Attribution) -> None:
+        self._last, self._last_budget = attribution, cell.budget
+        last = cell == self.cells[-1]
+        if self.scratch is None or last or self.method.estimator is None or attribution.answers is None:
+            return
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        part = self._file().with_suffix(".part.npz")
+        attribution.save(part)
+        part.replace(self._file())
+
+    def _recall(self, first: Cell) -> None:
+        """After a kill: the attribution that the first missing cell continues, if it was saved."""
+        place = self.cells.index(first)
+        if place == 0 or self.scratch is None or not self._file().exists():
+            return
+        try:
+            saved = Attribution.load(self._file())
+        except InvalidInput:
+            return
+        if int(saved.ledger["budget"]) == self.cells[place - 1].budget and saved.seed == first.seed:
+            self._last, self._last_budget = saved, self.cells[place - 1].budget
+
+
+def _random(judge: Players, instance: int, seed: int) -> Attribution:
+    """The control: independent uniform numbers."""
+    row = np.arange(judge.n_players, dtype=np.uint64)
+    words = on_numpy.philox(seed, _RANDOM_STREAM, row, np.array(instance, np.uint64))[..., 0]
+    layout = {"grid": list(judge.grid)} if judge.grid is not None else {}
+    return Attribution(words / 2.0**32 - 0.5, 0.0, 0.0, kind=judge.kind, layout=layout, method="random", seed=seed)
+
+
+def shown(attribution: Attribution) -> dict[str, NDArray[Any]]:
+    """What a picture needs: the map, the input, the players' names."""
+    kept: dict[str, NDArray[Any]] = {"map": np.asarray(attribution.spread(), np.float32)}
+    if attribution.kind == "image" and attribution.data is not None:
+        kept["image"] = np.asarray(attribution.data)
+    elif attribution.feature_names is not None:
+        kept["names"] = np.array([str(n).strip() for n in attribution.feature_names])
+    return kept
