@@ -44,6 +44,7 @@ def run(
     backend: Annotated[str, typer.Option(help="loky, threading, dask or ray.")] = "loky",
     address: Annotated[str | None, typer.Option(help="Of the Dask scheduler or the Ray cluster.")] = None,
     database: Annotated[str | None, typer.Option(help="URL of a database for the results.")] = None,
+    store: Annotated[str | None, typer.Option(help="Answer store: a file or a database URL.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the bill and stop.")] = False,
 ) -> None:
     """Run a study, or go on with it, then write its report."""
@@ -64,6 +65,7 @@ def run(
                 backend=backend,  # type: ignore[arg-type]
                 progress=True,
                 database=database,
+                store=store,
             )
         failed = results.failures()
         typer.echo(f"{study.report(out, results=results)}: {len(failed)} cells failed")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..attribution import Attribution
 from ..budget import QueryBudget
+from ..budget.store import AnswerStore
 from ..errors import BudgetExhausted, InvalidInput
 from ..game import Game, Target
 from ..kernels import on_numpy
@@ -33,6 +34,7 @@ class Evaluation:
     players : Players of the input. Their baseline is the replacement; see `metrics.replaced` for others.
     target : as in `explain`; None is the highest score on the clean input, fixed once.
     budget : int, QueryBudget or None. Rows sent at most; None sets no limit: each metric says what it costs.
+    store : AnswerStore or None. Keeps every answer; needs an oracle with an identity.
 
     Raises
     ------
@@ -42,7 +44,13 @@ class Evaluation:
     """
 
     def __init__(
-        self, model: Any, players: Players, *, target: Target = None, budget: int | QueryBudget | None = None
+        self,
+        model: Any,
+        players: Players,
+        *,
+        target: Target = None,
+        budget: int | QueryBudget | None = None,
+        store: AnswerStore | None = None,
     ) -> None:
         if not isinstance(players, Players):
             raise InvalidInput(f"Evaluation: players must be a Players object, not {type(players).__name__}.")
@@ -54,7 +62,7 @@ class Evaluation:
         self.players, self.target = players, target
         own = budget if isinstance(budget, QueryBudget) else QueryBudget(_ENDLESS if budget is None else budget)
         self.budget = own
-        self.meter = Meter(as_oracle(model), own)
+        self.meter = Meter(as_oracle(model), own, store)
         self.game = Game(players, self.meter, target)
         self._ends: Floats | None = None
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .cells import Shares, judge_of, made_run, nested, score_cost
+from .cells import Desk, Shares, judge_of, made_run, nested, score_cost
+from .rehearsal import rows_of
 from .results import Results
 from .spec import Cell, Made, Study
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """Rows a study would send, if no coalition repeats; equal ones are sent once.
+    """Rows a study would send.
+
+    Explanations are rehearsed without the model, so theirs are exact; scores send at most what is billed (texts that
+    read the same are sent once).
 
     Attributes
     ----------
@@ -49,11 +53,11 @@ def bill(study: Study, results: Results | None = None) -> Bill:
     return bill_of(study.made(), results)
 
 
-def bill_of(made: Made, results: Results | None = None) -> Bill:
-    """The bill of a study whose subject is at hand."""
+def bill_of(made: Made, results: Results | None = None, *, whole: bool = False) -> Bill:
+    """The bill of a study whose subject is at hand; `whole`: with every budget spent to the last row."""
     done: set[Cell] = results.done() if results is not None else set()
     prepared = results.prepared() if results is not None else set()
-    shares = Shares(made, results or Results(":memory:"))
+    shares = Shares(made, Desk(results or Results(":memory:")))
     explaining = {(m.label, b): 0 for m in made.study.all_methods for b in made.study.budgets}
     refused: dict[tuple[str, int], str] = {}
     judging = shared = todo = 0
@@ -62,12 +66,12 @@ def bill_of(made: Made, results: Results | None = None) -> Bill:
         if instance.name not in prepared:
             shared += shares.cost(instance)
             judging += rows * len(made.subject.references)
-    costs: dict[tuple[int, int], list[int | str]] = {}
     for chain in made.chains():
-        key = (chain.instance, chain.method)
-        if key not in costs:  # the seed changes no cost
-            costs[key] = _steps(made, chain.instance, chain.method, chain.seed)
-        for cell, price in zip(made.cells(chain), costs[key]):
+        cells = made.cells(chain)
+        if all(c in done for c in cells):
+            continue
+        prices = _steps(made, chain.instance, chain.method, chain.seed, whole)
+        for cell, price in zip(cells, prices):
             if cell in done:
                 continue
             todo += 1
@@ -79,7 +83,7 @@ def bill_of(made: Made, results: Results | None = None) -> Bill:
     return Bill(made.n_cells, todo, explaining, judging, shared, refused)
 
 
-def _steps(made: Made, instance: int, method: int, seed: int) -> list[int | str]:
+def _steps(made: Made, instance: int, method: int, seed: int, whole: bool) -> list[int | str]:
     """Rows of each budget of a chain, or why it cannot run."""
     how = made.study.all_methods[method]
     if how.estimator is None:
@@ -90,8 +94,7 @@ def _steps(made: Made, instance: int, method: int, seed: int) -> list[int | str]
     for budget in made.study.budgets:
         try:
             run = made_run(made, made.subject.instances[instance], how, budget, seed)
-            p = run.problem()
-            rows = run.estimator.rows(p) * run.players.cost + run.oracle.setup_rows
+            rows = budget if whole else rows_of(run)
         except ValueError as error:
             out.append(str(error))
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..attribution import Attribution
 from ..budget import QueryBudget
+from ..budget.store import AnswerStore, open_store
 from ..driver import Run, explain, make_players
 from ..errors import InvalidInput
 from ..kernels import on_numpy
@@ -58,11 +60,27 @@ def mapped(attribution: Attribution, judge: Players) -> Floats:
     return np.asarray(values, np.float64)
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where a study's work lies: results, saved halves of chains, answers. Picklable.
+
+    results : Results. scratch : directory or None. store : where an answer store is, or None.
+    """
+
+    results: Results
+    scratch: Path | None = None
+    store: str | None = None
+
+    def answers(self) -> AnswerStore | None:
+        """The answer store, opened once a process."""
+        return open_store(self.store)
+
+
 class Shares:
     """What the cells of an instance share: endpoints' target, pools, exact values, references' maps."""
 
-    def __init__(self, made: Made, results: Results) -> None:
-        self.made, self.results = made, results
+    def __init__(self, made: Made, desk: Desk) -> None:
+        self.made, self.desk, self.results = made, desk, desk.results
 
     def cost(self, instance: Instance) -> int:
         """Rows to send once for an instance."""
@@ -78,7 +96,7 @@ class Shares:
         maps: dict[str, Floats] = {}
         references: dict[str, tuple[Attribution, float]] = {}
         sent = 0
-        e = Evaluation(made.oracle, judge, target=instance.target, budget=reserved)
+        e = Evaluation(made.oracle, judge, target=instance.target, budget=reserved, store=self.desk.answers())
         try:
             for name, function in made.subject.references.items():
                 begin = time.perf_counter()
@@ -112,7 +130,7 @@ class Shares:
     ) -> None:
         rows = score_cost(self.made, judge)
         self.results.reserve(rows)
-        numbers, judged, _ = scored(self.made, judge, instance, values, shared)
+        numbers, judged, _ = scored(self.made, self.desk, judge, instance, values, shared)
         outcome = Outcome(cell, "ok", numbers, 0, 0, judged, seconds, seconds)
         kept = shown(found) if number < self.made.study.keep_maps else None
         self.results.add(outcome, kept, unspent=rows - judged)
@@ -124,11 +142,11 @@ def score_cost(made: Made, judge: Players) -> int:
 
 
 def scored(
-    made: Made, judge: Players, instance: Instance, values: Floats, shared: dict[str, Shared]
+    made: Made, desk: Desk, judge: Players, instance: Instance, values: Floats, shared: dict[str, Shared]
 ) -> tuple[dict[str, float], int, float]:
     """All scores of one map: numbers, rows sent, seconds in the model."""
     budget = score_cost(made, judge)
-    e = Evaluation(made.oracle, judge, target=instance.target, budget=budget)
+    e = Evaluation(made.oracle, judge, target=instance.target, budget=budget, store=desk.answers())
     numbers: dict[str, float] = {}
     for place, score in enumerate(made.study.all_scores):
         numbers.update(_one(score, e, values, shared.get(f"score {place}", {})))
@@ -183,12 +201,12 @@ def _players(instance: Instance, method: Method) -> tuple[Any, Any, Any]:
 class ChainRun:
     """One chain: its cells in order, each recorded as soon as it is done."""
 
-    def __init__(self, made: Made, results: Results, chain: Chain, scratch: Path | None) -> None:
-        self.made, self.results, self.chain = made, results, chain
+    def __init__(self, made: Made, desk: Desk, chain: Chain) -> None:
+        self.made, self.desk, self.results, self.chain = made, desk, desk.results, chain
         self.instance = made.subject.instances[chain.instance]
         self.method = made.study.all_methods[chain.method]
         self.cells = made.cells(chain)
-        self.scratch = scratch
+        self.scratch = desk.scratch
         self._last: Attribution | None = None
         self._last_budget = 0
         self._cap: QueryBudget | None = None  # of the run that `_last` can continue, while it lives
@@ -216,10 +234,10 @@ class ChainRun:
             self.results.reserve(wanted)
             reserved = wanted
             attribution, inside = self._explained(cell, judge)
-            used = int(attribution.ledger.get("scored", 0))
-            sent = used - (before if self._continued else 0)
+            paid = int(attribution.ledger.get("scored", 0))
+            sent, used = paid - (before if self._continued else 0), paid + int(attribution.ledger.get("from_store", 0))
             values = mapped(attribution, judge)
-            numbers, judged, more = scored(self.made, judge, self.instance, values, shared)
+            numbers, judged, more = scored(self.made, self.desk, judge, self.instance, values, shared)
             seconds = time.perf_counter() - begin
             outcome = Outcome(cell, "ok", numbers, sent, used, judged, seconds, inside + more)
             first = cell.seed == self.made.study.seeds[0]
@@ -228,7 +246,11 @@ class ChainRun:
             self.results.add(outcome, shown(attribution) if keep else None, unspent=reserved - sent - judged)
         except Exception as error:
             # A direct run knows what it sent; of the rest it is not known, so it stays spent.
-            kept = reserved if self._cap is None or sent else min(reserved, self._cap.used - before)
+            kept = (
+                reserved
+                if self._cap is None or sent
+                else min(reserved, self._cap.used - (before if self._continued else 0))
+            )
             self._last = self._cap = None
             text = f"{type(error).__name__}: {error}"
             outcome = Outcome(cell, "failed", {}, kept, 0, 0, time.perf_counter() - begin, 0.0, text)
@@ -236,7 +258,7 @@ class ChainRun:
         return outcome
 
     def _used(self) -> int:
-        return 0 if self._last is None else int(self._last.ledger["scored"])
+        return 0 if self._last is None else int(self._last.ledger.get("scored", 0))
 
     def _continues(self, cell: Cell) -> bool:
         self._continued = False
@@ -274,6 +296,7 @@ class ChainRun:
             groups=groups,
             seed=cell.seed,
             on_error="raise",
+            store=self.desk.store,
         )
         return whole, float(whole.ledger["seconds_model"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import platform
 import sys
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 from ..errors import BudgetExhausted, InvalidInput
 from .bill import bill_of
-from .cells import ChainRun, Shares
+from .cells import ChainRun, Desk, Shares
 from .results import Results
 from .spec import Chain, Made, Study
 
@@ -29,6 +30,7 @@ def run(
     backend: Backend = "loky",
     progress: Progress = None,
     database: str | None = None,
+    store: str | Path | None = None,
 ) -> Results:
     """Run, or go on with, a study.
 
@@ -39,6 +41,8 @@ def run(
     backend : "loky" (processes of this machine), "threading", "dask" (the current ``dask.distributed.Client``) or
         "ray" (the current ray session).
     progress : True (a bar in cells with the time left), or a function (cells done, cells in all).
+    store : file or ``postgresql://`` URL of an answer store, which keeps every answer: then even a cell that was
+        killed half way pays only what is missing. The oracle needs an identity.
     database : URL of another database for the results, e.g. PostgreSQL for a cluster without a shared disk.
 
     Returns
@@ -67,13 +71,14 @@ def run(
     results.begin(described, study.limit)
     results.note(versions=versions(), machine=machine(), references=sorted(made.subject.references))
     if study.limit is not None:
-        left, needed = study.limit - results.described()["used"], bill_of(made, results).total
+        left, needed = study.limit - results.described()["used"], bill_of(made, results, whole=True).total
         if needed > left:
             raise BudgetExhausted(f"study {study.name}", needed, left, study.limit)
     done, prepared = results.done(), results.prepared()
     tick = _ticker(progress, len({c for chain in made.chains() for c in made.cells(chain)} & done), made.n_cells)
     scratch = out / "unfinished"
-    with _Pool(study, made, results, scratch, workers, backend) as pool:
+    desk = Desk(results, scratch, None if store is None else str(store))
+    with _Pool(study, made, desk, workers, backend) as pool:
         todo = [i for i, x in enumerate(made.subject.instances) if x.name not in prepared]
         for _ in pool.map(_prepare, todo):
             pass
@@ -89,17 +94,13 @@ def run(
 class _Pool:
     """Maps work over joblib; sends the study once a worker, not once a task."""
 
-    def __init__(
-        self, study: Study, made: Made, results: Results, scratch: Path, workers: int, backend: Backend
-    ) -> None:
-        self.made, self.results, self.scratch = made, results, scratch
+    def __init__(self, study: Study, made: Made, desk: Desk, workers: int, backend: Backend) -> None:
+        self.made, self.desk = made, desk
         self.workers, self.backend = workers, backend
         self.alone = workers == 1 and backend in ("loky", "threading")
         self.packed, self.digest = b"", ""
         if not self.alone and backend != "threading":
-            from joblib.externals import cloudpickle
-
-            self.packed = cloudpickle.dumps(study)
+            self.packed = _pickler().dumps(study)
             self.digest = hashlib.sha256(self.packed).hexdigest()
         self._config: Any = None
 
@@ -122,50 +123,62 @@ class _Pool:
     def map(self, work: Callable[..., int], items: Iterable[Any]) -> Iterator[int]:
         """Results as they come, in any order; items are taken lazily."""
         if self.alone:
-            yield from (work(self.made, self.results, self.scratch, item) for item in items)
+            yield from (work(self.made, self.desk, item) for item in items)
             return
         import joblib
 
         if self.backend == "threading":
-            tasks = (joblib.delayed(work)(self.made, self.results, self.scratch, i) for i in items)
+            tasks = (joblib.delayed(work)(self.made, self.desk, i) for i in items)
         else:
-            args = (self.packed, self.digest, self.results, self.scratch)
+            args = (self.packed, self.digest, self.desk)
             tasks = (joblib.delayed(_remote)(*args, work.__name__, i) for i in items)
+        if self.backend == "ray":  # its joblib backend gives lists only
+            while part := list(itertools.islice(tasks, 8 * self.workers)):
+                yield from joblib.Parallel()(part)
+            return
         yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch="3*n_jobs")(tasks)
 
 
-def _remote(packed: bytes, digest: str, results: Results, scratch: Path, work: str, item: Any) -> int:
+def _pickler() -> Any:
+    """cloudpickle, on its own or inside joblib (before 1.5)."""
+    import importlib
+
+    try:
+        return importlib.import_module("cloudpickle")
+    except ModuleNotFoundError:
+        return importlib.import_module("joblib.externals.cloudpickle")
+
+
+def _remote(packed: bytes, digest: str, desk: Desk, work: str, item: Any) -> int:
     """In a worker: the study is unpacked and its subject made once."""
     if digest not in _MADE:
-        from joblib.externals import cloudpickle
-
         _MADE.clear()
-        study: Study = cloudpickle.loads(packed)
+        study: Study = _pickler().loads(packed)
         _MADE[digest] = study.made()
     tasks: dict[str, Callable[..., int]] = {"_prepare": _prepare, "_chain": _chain}
-    return tasks[work](_MADE[digest], _opened(results), scratch, item)
+    return tasks[work](_MADE[digest], _opened(desk), item)
 
 
-_OPEN: dict[str, Results] = {}
+_OPEN: dict[tuple[str, str], Desk] = {}
 
 
-def _opened(results: Results) -> Results:
-    """One connection a worker and database."""
-    return _OPEN.setdefault(results.where, results)
+def _opened(desk: Desk) -> Desk:
+    """One connection a worker and study."""
+    return _OPEN.setdefault((desk.results.where, str(desk.store)), desk)
 
 
-def _prepare(made: Made, results: Results, scratch: Path, number: int) -> int:
+def _prepare(made: Made, desk: Desk, number: int) -> int:
     try:
-        return Shares(made, results).prepare(number)
+        return Shares(made, desk).prepare(number)
     except Exception as error:  # the cells that need it will fail, and say so
         name = made.subject.instances[number].name
         print(f"study: what the cells of {name!r} share could not be made: {error}", file=sys.stderr)
         return 0
 
 
-def _chain(made: Made, results: Results, scratch: Path, chain: Chain) -> int:
-    own = ChainRun(made, results, chain, scratch)
-    done = results.done_of(own.cells)
+def _chain(made: Made, desk: Desk, chain: Chain) -> int:
+    own = ChainRun(made, desk, chain)
+    done = desk.results.done_of(own.cells)
     return sum(1 for _ in own.run(done))
 
 
