@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import __version__
+from . import __version__, cli_study
 from .errors import BlackboxXaiError, InvalidInput, need
 
 COMPLETE, REFUSED, PARTIAL, INTERRUPTED = 0, 2, 3, 130
@@ -215,7 +215,8 @@ def _options(
     """Explain any model you can only query, within a query budget you set."""
 
 
-# Commands that live in files of their own are added here, a line each, e.g. app.add_typer(cli_study.app, name="study").
+# Commands that live in files of their own are added here, a line each.
+app.add_typer(cli_study.app, name="study")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
