@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import driver, examples, metrics, report
+from . import choices, driver, examples, metrics, report
 from .attribution import Attribution
 from .errors import InvalidInput
 from .estimators import METHODS
@@ -75,7 +75,7 @@ def run(
     if unknown:
         raise InvalidInput(f"demo: scene {unknown[0]!r} is unknown; there are {', '.join(SCENES)}.")
     for method in methods:
-        driver.resolve_method(method)
+        choices.resolve_method(method)
     from tqdm import tqdm
 
     begin = time.perf_counter()
@@ -142,7 +142,7 @@ def _parts(example: Example) -> Players:
     """What is deleted to judge an attribution: single pixels, words or columns."""
     if example.name == "photo":
         return ImagePixels(example.x, example.baseline)
-    return driver.make_players(example.x, None, example.baseline, None, 0, pixels=False)
+    return choices.make_players(example.x, None, example.baseline, None, 0, pixels=False)
 
 
 def _lead(budget: int, sent: int, seconds: float) -> str:

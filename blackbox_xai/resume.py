@@ -10,12 +10,12 @@ import numpy as np
 from . import players as kinds
 from .attribution import Attribution
 from .budget import QueryBudget
-from .driver import Run
 from .errors import InvalidInput
 from .estimators import METHODS
 from .oracles import as_oracle
 from .oracles.base import Batch, Floats, Oracle
 from .oracles.meter import Meter
+from .runs import Run
 
 
 class _Chosen(Oracle):

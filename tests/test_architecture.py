@@ -24,6 +24,8 @@ ALLOWED = {
     "samplers": {"kernels", "masks", "errors"},
     "exact": {"kernels", "masks", "errors"},
     "estimators": {"samplers", "exact", "kernels", "masks", "attribution", "errors"},
+    "choices": {"errors", "estimators", "players"},
+    "runs": ALL - FACES - {"study", "metrics", "whitebox", "resume", "driver"},
     "driver": ALL - FACES - {"study", "metrics", "whitebox", "resume"},
     "resume": ALL - FACES - {"study", "metrics", "whitebox"},
     "whitebox": ALL - FACES - {"study", "metrics"},

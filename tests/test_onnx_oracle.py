@@ -71,7 +71,8 @@ def test_equals_the_module_and_survives_pickling(tmp_path: Path) -> None:
     assert np.array_equal(again._predict(PHOTOS), oracle._predict(PHOTOS))
     data = (tmp_path / "m.onnx").read_bytes()
     plain, other = OnnxOracle(data), OnnxOracle(data, activation="softmax")
-    assert plain.identity and plain.identity != other.identity
+    assert plain.identity
+    assert plain.identity != other.identity
     assert oracle.identity is None  # a function has no identity of its own
 
 
