@@ -33,18 +33,18 @@ class TooFewQueries(BlackboxXaiError, ValueError):
 class BudgetExhausted(BlackboxXaiError):
     """A reservation that the budget does not cover; nothing was sent.
 
-    Attributes: ``asked``, ``left``, ``limit`` (rows).
+    Attributes: ``asked``, ``left``, ``limit`` in `unit` (rows, unless the cap is one in tokens or money).
     """
 
-    def __init__(self, name: str, asked: int, left: int, limit: int) -> None:
-        self.name, self.asked, self.left, self.limit = name, asked, left, limit
+    def __init__(self, name: str, asked: float, left: float, limit: float, unit: str = "queries") -> None:
+        self.name, self.asked, self.left, self.limit, self.unit = name, asked, left, limit, unit
         super().__init__(
-            f"QueryBudget {name!r}: asked for {asked} queries, {left} of {limit} left; none was sent. "
+            f"QueryBudget {name!r}: asked for {asked} {unit}, {left} of {limit} left; none was sent. "
             f"Ask for at most {left} or raise the limit."
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.name, self.asked, self.left, self.limit)
+        return type(self), (self.name, self.asked, self.left, self.limit, self.unit)
 
 
 class OracleError(BlackboxXaiError):

@@ -26,9 +26,13 @@ def raise_if_short(name: str, asked: Amount, used: Amount, caps: tuple[int, int,
     ------
     BudgetExhausted : one of them does not.
     """
-    for what, want, have, cap in zip(("", " (spare)", " (cost, 1e-9)", " (tokens)"), asked, used, caps):
+    units = (("", "queries"), (" (spare)", "queries"), ("", "in cost"), ("", "tokens"))
+    for (which, what), want, have, cap in zip(units, asked, used, caps):
         if cap is not None and want and have + want > cap:
-            raise BudgetExhausted(name + what, want, max(0, cap - have), cap)
+            left = max(0, cap - have)
+            if what == "in cost":
+                raise BudgetExhausted(name, want / NANO, left / NANO, cap / NANO, what)
+            raise BudgetExhausted(name + which, want, left, cap, what)
 
 
 class QueryBudget:

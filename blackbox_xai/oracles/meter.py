@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..budget import QueryBudget
 from ..budget.limits import Amount
 from ..budget.records import Acquired, Settled, Ticket
-from ..errors import BlackboxXaiError, InvalidInput, OracleError
+from ..errors import BlackboxXaiError, BudgetExhausted, InvalidInput, OracleError
 from .base import Batch, Floats, Ledger, Oracle, Scored
 from .books import Book, MemoryBook, StoreBook
 
@@ -101,16 +101,23 @@ class Meter:
         pool = ThreadPoolExecutor(threads, "blackbox-xai") if threads > 1 else None
         source = iter(batches)
         failure: BaseException | None = None
+        held: tuple[list[bytes], Compose] | None = None
         from_store = self.ledger.from_store
         self._stop.clear()
         try:
             while True:
                 while failure is None and len(waiting) < threads:
                     try:
-                        item = next(source, None)
+                        item = held or self._next(source)
                         if item is None:
                             break
-                        waiting.append(self._send(item, pending, pool))
+                        waiting.append(self._send(*item, pending, pool))
+                        held = None
+                    except BudgetExhausted as error:
+                        if self._money and waiting:  # what is under way holds the most it can cost: let it settle
+                            held = item
+                            break
+                        failure = error
                     except BlackboxXaiError as error:
                         failure = error
                 if not waiting:
@@ -140,10 +147,13 @@ class Meter:
             keys = [self._numbered(key) for key in keys]
         self._answers.update(zip(keys, scores))
 
-    def _send(self, item: tuple[list[bytes], Compose], pending: set[bytes], pool: ThreadPoolExecutor | None) -> _Job:
-        keys, compose = item
-        if self.oracle.stochastic:
-            keys = [self._numbered(key) for key in keys]
+    def _next(self, source: Iterator[tuple[list[bytes], Compose]]) -> tuple[list[bytes], Compose] | None:
+        item = next(source, None)
+        if item is None or not self.oracle.stochastic:
+            return item
+        return [self._numbered(key) for key in item[0]], item[1]
+
+    def _send(self, keys: list[bytes], compose: Compose, pending: set[bytes], pool: ThreadPoolExecutor | None) -> _Job:
         rows: dict[bytes, int] = {}
         for row, key in enumerate(keys):
             if key not in self._answers and key not in pending and key not in rows:
@@ -154,15 +164,17 @@ class Meter:
             del rows[key]
         with self._clock:
             self.ledger.from_store += len(known)
-            self.ledger.repeated += len(keys) - len(rows) - len(known)
+        repeated = len(keys) - len(rows) - len(known)
         nothing = Acquired({}, [], set(), [], None)
         if not rows:
+            self.ledger.repeated += repeated
             return _Job(keys, [], {}, compose, 0, nothing, None, _done())
         fresh = list(rows)
         setup = self.oracle.setup_rows if self.ledger.batches == 0 else 0
         bound = self._bounds(rows, compose) if self._money else None
         job = _Job(keys, fresh, rows, compose, self.ledger.batches + 1, nothing, bound)
         job.acquired = self._acquire(fresh, bound, setup)
+        self.ledger.repeated += repeated
         self.ledger.batches += 1
         pending.update(fresh)
         if pool is not None:
