@@ -92,8 +92,12 @@ def test_v2_binary_and_back_to_json() -> None:
 def test_v2_text_labels_and_images() -> None:
     text = sent(V2(model="m", content_type="str"), ["good film", "bad"])
     assert text["inputs"][0] == {
-        "name": "x", "shape": [2, 1], "datatype": "BYTES", "data": ["good film", "bad"], "parameters": {"content_type": "str"},
-    }  # fmt: skip
+        "name": "x",
+        "shape": [2, 1],
+        "datatype": "BYTES",
+        "data": ["good film", "bad"],
+        "parameters": {"content_type": "str"},
+    }
     binary = V2(model="m", binary=True).request(["ab", "é"]).body
     assert binary.endswith(struct.pack("<I", 2) + b"ab" + struct.pack("<I", 2) + "é".encode())
     labels = {"outputs": [{"name": "predict_proba", "shape": [2, 1], "datatype": "BYTES", "data": ["no", "yes"]}]}

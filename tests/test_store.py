@@ -118,7 +118,7 @@ def test_money_is_reserved_and_settled_exactly(store: AnswerStore) -> None:
     got = store.acquire(oracle, account, keys(3), ttl_s=9, bound=lambda ks: (3_000_000 * len(ks), 30))
     assert got.ticket is not None
     assert budget.cost == 0.009
-    with pytest.raises(BudgetExhausted, match="asked for 0.003 in cost, 0.001 of 0.01 left"):
+    with pytest.raises(BudgetExhausted, match=r"asked for 0\.003 in cost, 0\.001 of 0\.01 left"):
         store.acquire(oracle, account, keys(1, 50), ttl_s=9, bound=lambda ks: (3_000_000, 0))
     end = Settled("answered", {k: np.ones(1) for k in keys(3)}, cost=1_000_001, tokens_in=5, tokens_out=2)
     store.settle(oracle, account, got.ticket, end)
