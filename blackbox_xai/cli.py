@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from . import __version__, cli_study
+from . import __version__, cli_remote, cli_study
+from .budget import QueryBudget
 from .errors import BlackboxXaiError, InvalidInput, need
 
 COMPLETE, REFUSED, PARTIAL, INTERRUPTED = 0, 2, 3, 130
@@ -70,6 +71,18 @@ def explain(
     side: Side = None,
     seed: Seed = 0,
     batch_size: BatchSize = None,
+    endpoint: cli_remote.Endpoint = None,
+    protocol: cli_remote.Protocol = "v2",
+    output: cli_remote.Output = None,
+    label: cli_remote.Label = None,
+    answer: cli_remote.Answer = None,
+    outputs: cli_remote.Outputs = "scores",
+    api_key: cli_remote.ApiKey = None,
+    concurrency: cli_remote.Concurrency = 8,
+    rps: cli_remote.Rps = None,
+    timeout_s: cli_remote.TimeoutS = 60.0,
+    store: cli_remote.Store = None,
+    spare: cli_remote.Spare = 0,
     out: Annotated[
         list[Path] | None, typer.Option(help="Write .html, .png, .pdf, .svg, .json or .npz; may be repeated.")
     ] = None,
@@ -81,18 +94,37 @@ def explain(
 
     for path in out or []:
         _writable(path)
-    x, oracle, absent = _job(input, text, csv, row, baseline_rows, drop, example, model, baseline, side, batch_size)
+    remote = None
+    if endpoint is not None:
+        remote = cli_remote.make_oracle(
+            endpoint,
+            protocol=protocol,
+            model=model,
+            output=output,
+            labels=label,
+            answer=answer,
+            outputs=outputs,
+            api_key=api_key,
+            concurrency=concurrency,
+            rps=rps,
+            timeout_s=timeout_s,
+            batch_size=batch_size,
+        )
+    x, oracle, absent = _job(
+        input, text, csv, row, baseline_rows, drop, example, model, baseline, side, batch_size, remote
+    )
     attribution = driver.explain(
         oracle,
         x,
-        budget=budget,
+        budget=QueryBudget(budget, spare=spare) if spare else budget,
         method=method,
         target=_target(target),
         players=players,
         baseline=absent,
         seed=seed,
         progress=None if quiet else True,
-        batch_size=batch_size if model else None,
+        batch_size=batch_size if model and endpoint is None else None,
+        store=store,
     )
     for path in out or []:
         write(attribution, path)
@@ -217,6 +249,8 @@ def _options(
 
 # Commands that live in files of their own are added here, a line each.
 app.add_typer(cli_study.app, name="study")
+app.add_typer(cli_remote.ledger, name="ledger")
+app.command()(cli_remote.probe)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -251,6 +285,7 @@ def _job(
     baseline: str | None,
     side: int | None,
     batch_size: int | None,
+    remote: Any = None,
 ) -> tuple[Any, Any, Any]:
     """The input, the model and the baseline that the options mean."""
     if sum(v is not None for v in (given, text, table)) > 1:
@@ -268,6 +303,10 @@ def _job(
         from .examples import square
 
         x = square(x, side)
+    if remote is not None:
+        if x is None or example is not None:
+            raise InvalidInput("With --endpoint give an input (an image file, a text, or --csv), and no --example.")
+        return x, remote, absent
     if model is not None:
         if x is None:
             raise InvalidInput("With --model give an input: an image file, a text, or --csv.")

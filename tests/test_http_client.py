@@ -148,12 +148,12 @@ def test_retry_after_is_honoured(httpserver: HTTPServer) -> None:
 
 def test_a_timeout_is_spent_and_repeated_once(httpserver: HTTPServer) -> None:
     def slow(request: Request) -> Response:
-        time.sleep(0.4)
+        time.sleep(0.8)
         return good(request)
 
     script(httpserver, slow)
     budget = QueryBudget(4, spare=4)
-    ask(oracle(httpserver, timeout_s=0.2), budget)
+    ask(oracle(httpserver, timeout_s=0.6), budget)
     assert (budget.used, budget.repeated) == (4, 4)
 
 

@@ -27,7 +27,7 @@ from .replies import Failure, classify, read_body, transport_failure
 from .secrets import Secret, Secrets, shown_url
 from .traffic import Breaker, Broken, Pace
 from .v2 import V2
-from .wire import Parsed, Reply, Request, Unusable, Wire, scores_of
+from .wire import Parsed, Reply, Request, Unusable, Wire, read_json, scores_of
 
 PROTOCOLS = ("v2", "mlflow", "instances", "huggingface", "openai")
 
@@ -165,6 +165,28 @@ class HTTPOracle(Oracle):
         settings.pop("binary", None)  # the same numbers either way
         text = json.dumps([settings, self.outputs, self._labels], sort_keys=True, default=str)
         return f"{self.name} {self.wire.name} {hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+    def look(self, path: str) -> tuple[int, Any]:
+        """GET a path that describes the server: status and JSON, or text; no row is scored, nothing is counted.
+
+        Raises
+        ------
+        OracleError : it cannot be reached.
+        """
+        return LOOP.run(self._look(path))
+
+    async def _look(self, path: str) -> tuple[int, Any]:
+        used = self._secrets.headers()
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                response = await self._ready().client.get(join(self.url, path), headers=used)
+        except Exception as error:
+            failure = transport_failure(error)
+            raise OracleError(f"{self!r}: {self._secrets.hide(failure.text, used)}", charged=False) from None
+        try:
+            return response.status_code, read_json(response.content[:1_000_000], self._limits[2])
+        except Unusable:
+            return response.status_code, response.text[:200]
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
