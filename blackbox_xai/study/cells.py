@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from ..attribution import Attribution
 from ..budget import QueryBudget
 from ..budget.store import AnswerStore, open_store
-from ..driver import Run, explain, make_players
+from ..choices import make_players
+from ..driver import explain
 from ..errors import InvalidInput
 from ..kernels import on_numpy
 from ..metrics import Evaluation, replaced
 from ..players import ImagePixels, Players
 from ..players.image import as_image
+from ..runs import Run
 from .results import Outcome, Results
 from .scores import Score, Shared
 from .spec import Cell, Chain, Instance, Made, Method

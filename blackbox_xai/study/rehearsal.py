@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..budget import QueryBudget
-from ..driver import Run
 from ..errors import BlackboxXaiError
 from ..oracles.base import Batch, Floats, Oracle
 from ..oracles.meter import Meter
+from ..runs import Run
 
 
 class _Blank(Oracle):
