@@ -252,7 +252,6 @@ def compose_floats(data, depth, plan, labels, positions, inner, x, baseline, ste
     if e >= out.shape[1]:
         return
     p = player(labels, positions, inner, e)
-    one = x[e] - x[e] + 1  # of the array's precision
     for r in range(cuda.blockIdx.y, out.shape[0], cuda.gridDim.y):
         whole = level(data, depth, plan, r, p)
         if whole == 255:
@@ -260,8 +259,8 @@ def compose_floats(data, depth, plan, labels, positions, inner, x, baseline, ste
         elif whole == 0:
             out[r, e] = baseline[r * step, e]
         else:
-            share = one * np.float32(whole) / np.float32(255)
-            out[r, e] = x[e] * share + baseline[r * step, e] * (one - share)
+            share = whole / 255.0
+            out[r, e] = x[e] * share + baseline[r * step, e] * (1.0 - share)
 
 
 @cuda.jit

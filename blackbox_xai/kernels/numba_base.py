@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import numba
 import numpy as np
@@ -17,12 +17,23 @@ def threads() -> int:
 
 
 def spread(task: Callable[[int, int], None], n: int) -> None:
-    """Run ``task(lo, hi)`` over 0..n in one contiguous range a thread."""
-    workers = min(threads(), n)
-    if workers <= 1:
-        return task(0, n)
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda k: task(n * k // workers, n * (k + 1) // workers), range(workers)))
+    """Run ``task(lo, hi)`` over 0..n in one contiguous range a thread, the caller's thread among them."""
+    workers, failed = max(1, min(threads(), n)), []
+
+    def part(k: int) -> None:
+        try:
+            task(n * k // workers, n * (k + 1) // workers)
+        except BaseException as error:
+            failed.append(error)
+
+    helpers = [Thread(target=part, args=(k,)) for k in range(1, workers)]
+    for helper in helpers:
+        helper.start()
+    part(0)
+    for helper in helpers:
+        helper.join()
+    if failed:
+        raise failed[0]
 
 
 def jit(function=None, **options):

@@ -35,6 +35,44 @@ def _blend64(typingctx, out, x, baseline, at, bits):
     return types.void(out, x, baseline, at, bits), codegen
 
 
+@intrinsic
+def _triple64(typingctx, levels, at, out):
+    """``out[3 * at + i] = levels[at + i // 3]``, i < 192, for bytes."""
+
+    def codegen(context, builder, signature, args):
+        def line(k, width, place):
+            data = context.make_array(signature.args[k])(context, builder, args[k]).data
+            return builder.bitcast(builder.gep(data, [place]), ir.VectorType(ir.IntType(8), width).as_pointer())
+
+        order = ir.Constant(ir.VectorType(ir.IntType(32), 3 * _LINE), [i // 3 for i in range(3 * _LINE)])
+        source = builder.load(line(0, _LINE, args[1]), align=1)
+        wide = builder.shuffle_vector(source, ir.Constant(source.type, ir.Undefined), order)
+        builder.store(wide, line(2, 3 * _LINE, builder.mul(args[1], args[1].type(3))), align=1)
+        return context.get_dummy_value()
+
+    return types.void(levels, at, out), codegen
+
+
+@intrinsic
+def _add64(typingctx, first, second, at, bits, u, v):
+    """``first[at + i] += u; second[at + i] += v`` for each set bit i of `bits`, i < 64, float64."""
+
+    def codegen(context, builder, signature, args):
+        mask = builder.bitcast(args[3], ir.VectorType(ir.IntType(1), _LINE))
+        kind = ir.VectorType(ir.DoubleType(), _LINE)
+        for k, amount in ((0, args[4]), (1, args[5])):
+            data = context.make_array(signature.args[k])(context, builder, args[k]).data
+            place = builder.bitcast(builder.gep(data, [args[2]]), kind.as_pointer())
+            one = builder.insert_element(ir.Constant(kind, ir.Undefined), amount, ir.IntType(32)(0))
+            all_ = ir.Constant(ir.VectorType(ir.IntType(32), _LINE), [0] * _LINE)
+            many = builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), all_)
+            old = builder.load(place, align=8)
+            builder.store(builder.select(mask, builder.fadd(old, many), old), place, align=8)
+        return context.get_dummy_value()
+
+    return types.void(first, second, at, bits, u, v), codegen
+
+
 @jit
 def _widen(bits, inner, lut, wide):
     """Repeat each bit `inner` times (at most 8): bytes to 64-bit words; the words beyond are left alone."""
@@ -97,24 +135,25 @@ def _soft_row_bytes(levels, x, baseline, out):
     for a in range(out.shape[0]):
         to, present, absent = out[a], x[a], baseline[a]
         for e in range(levels.shape[0]):
-            level = np.uint32(levels[e])
-            total = np.uint32(present[e] * level + absent[e] * np.uint32(255 - level) + 128)
-            to[e] = np.uint8((total + (total >> 8)) >> 8)  # total / 255, rounded, exactly
+            level = np.uint16(levels[e])
+            more = np.uint16(np.uint16(present[e]) * level)
+            less = np.uint16(np.uint16(absent[e]) * np.uint16(255 - level))
+            total = np.uint16(more + less + 128)  # at most 65153
+            to[e] = np.uint8(np.uint16(total + np.uint16(total >> 8)) >> 8)  # total / 255, rounded, exactly
 
 
 @jit
 def _element_levels(levels, labels, inner, out):
     """Levels of players to levels of elements (positions times `inner`)."""
-    positions = out.shape[0] // inner
-    for p in range(positions):
+    positions, done = out.shape[0] // inner, 0
+    if inner == 3 and labels.shape[0] == 0:
+        done = positions // _LINE * _LINE
+        for p in range(0, done, _LINE):
+            _triple64(levels, p, out)
+    for p in range(done, positions):
         level = levels[labels[p]] if labels.shape[0] else levels[p]
-        if inner == 3:
-            out[3 * p] = level
-            out[3 * p + 1] = level
-            out[3 * p + 2] = level
-        else:
-            for e in range(p * inner, (p + 1) * inner):
-                out[e] = level
+        for e in range(p * inner, (p + 1) * inner):
+            out[e] = level
 
 
 @jit
@@ -228,27 +267,31 @@ _LINES, _PLAYERS = 16, 1024  # the same for soft masks: lines of a zoomed grid, 
 
 
 @jit
-def _accumulate_bits(lo, hi, bits, once, twice, lut, sums, squares):
+def _accumulate_bits(lo, hi, bits, once, twice, sums, squares):
     """Players of byte blocks lo..hi: sums of ``once`` and of ``twice`` over rows where present, row after row."""
-    first = np.empty((_BLOCK, 8))
-    second = np.empty((_BLOCK, 8))
+    first, second = np.empty(8 * _BLOCK), np.empty(8 * _BLOCK)
     for block in range(lo, hi):
         begin = block * _BLOCK
         end = min(begin + _BLOCK, bits.shape[1])
+        whole = (end - begin) // 8 * 8
         for k in range(once.shape[1]):
             first[:] = 0
             second[:] = 0
             for r in range(bits.shape[0]):
                 u, v = once[r, k], twice[r, k]
-                for b in range(begin, end):
-                    here = lut[bits[r, b]]
-                    for t in range(8):
-                        first[b - begin, t] += here[t] * u
-                        second[b - begin, t] += here[t] * v
-            for b in range(begin, end):
-                for t in range(8):
-                    sums[k, 8 * b + t] = first[b - begin, t]
-                    squares[k, 8 * b + t] = second[b - begin, t]
+                row = bits[r, begin:end]
+                for b in range(0, whole, 8):
+                    low = U(row[b]) | U(row[b + 1]) << U(8) | U(row[b + 2]) << U(16) | U(row[b + 3]) << U(24)
+                    high = U(row[b + 4]) | U(row[b + 5]) << U(8) | U(row[b + 6]) << U(16) | U(row[b + 7]) << U(24)
+                    _add64(first, second, 8 * b, low | high << U(32), u, v)
+                if whole < end - begin:
+                    word = U(0)
+                    for b in range(whole, end - begin):
+                        word |= U(row[b]) << U(8 * (b - whole))
+                    _add64(first, second, 8 * whole, word, u, v)
+            n = 8 * (end - begin)
+            sums[k, 8 * begin : 8 * begin + n] = first[:n]
+            squares[k, 8 * begin : 8 * begin + n] = second[:n]
 
 
 @jit
@@ -290,9 +333,8 @@ def accumulate(data, depth, players, zoom, weight, centre):
     if depth == 1 and zoom is None:
         data = np.ascontiguousarray(data)
         sums, squares = np.zeros((k, 8 * data.shape[1])), np.zeros((k, 8 * data.shape[1]))
-        lut = ((np.arange(256)[:, None] >> np.arange(8)) & 1).astype(np.float64)
         twice = on_numpy.gain_of_presence(weight, centre)
-        args = data, weight, twice, lut, sums, squares
+        args = data, weight, twice, sums, squares
         spread(lambda lo, hi: _accumulate_bits(lo, hi, *args), -(-data.shape[1] // _BLOCK))
         return on_numpy.add_absence(sums[:, :players].T, squares[:, :players].T, weight, centre)
     sums, squares = np.zeros((k, players)), np.zeros((k, players))
