@@ -133,6 +133,7 @@ SEEDED = {
     "RiseGrids hard": samplers.RiseGrids((40, 33), (5, 4), seed=1, smooth=False, shift=False, p=0.3),
     "SpaceFilling": samplers.SpaceFilling(6, seed=1),
     "PickFreeze": samplers.PickFreeze(6, seed=1),
+    "OwenGrid": samplers.OwenGrid(9, seed=1),
 }
 
 

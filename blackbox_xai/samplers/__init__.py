@@ -14,6 +14,7 @@ _HOME = {
     "PickFreeze": "pick_freeze",
     "SpaceFilling": "pick_freeze",
     "Zoomed": "zoomed",
+    "OwenGrid": "owen",
     "Sizes": "sizes",
     "IndependentSizes": "sizes",
     "Walks": "walks",

@@ -11,6 +11,7 @@ STREAMS = {
     "sizes": 0x13,
     "RiseGrids": 0x14,
     "shifts": 0x15,
+    "OwenGrid": 0x16,
 }  # fourth counter word of the generator: what a random word is for
 
 
