@@ -9,6 +9,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "explain": "driver",
+    "aexplain": "driver",
+    "iter_explain": "driver",
     "plan": "driver",
     "load": "attribution",
     "Attribution": "attribution",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from typing import Any, Literal
 from .attribution import Attribution
 from .budget import QueryBudget
 from .budget.store import AnswerStore
+from .errors import InvalidInput
 from .estimators.base import Estimator
 from .game import Target
 from .players import Players
@@ -95,6 +96,66 @@ def explain(
     """
     setup = Run.make(model, x, budget, method, target, players, baseline, groups, seed, on_error, batch_size, store)
     return setup.run(progress=progress, until=until, on_error=on_error)
+
+
+def iter_explain(
+    model: Any,
+    x: Any,
+    *,
+    budget: int | QueryBudget,
+    every: int = 100,
+    method: str | Estimator = "auto",
+    target: Target = None,
+    players: Players | str | None = None,
+    baseline: Any = None,
+    groups: Mapping[str, Sequence[Any]] | None = None,
+    seed: int = 0,
+    on_error: Literal["partial", "raise"] = "partial",
+    until: Stop | None = None,
+    batch_size: int | None = None,
+    store: str | Path | AnswerStore | None = None,
+) -> Iterator[Attribution]:
+    """`explain`, with what the answers so far say each `every` rows; the last one is what `explain` returns.
+
+    Snapshots have the status "partial: running". Leaving the loop early sends nothing more.
+
+    Raises
+    ------
+    InvalidInput, TooFewQueries, OracleError : as `explain`; the first two before anything is sent.
+
+    Cost: as `explain`.
+    """
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise InvalidInput(f"every must be a whole number of rows >= 1, got {every!r}.")
+    setup = Run.make(model, x, budget, method, target, players, baseline, groups, seed, on_error, batch_size, store)
+    return setup.steps(progress=None, until=until, on_error=on_error, every=every)
+
+
+async def aexplain(
+    model: Any,
+    x: Any,
+    *,
+    budget: int | QueryBudget,
+    method: str | Estimator = "auto",
+    target: Target = None,
+    players: Players | str | None = None,
+    baseline: Any = None,
+    groups: Mapping[str, Sequence[Any]] | None = None,
+    seed: int = 0,
+    progress: Progress = None,
+    on_error: Literal["partial", "raise"] = "partial",
+    until: Stop | None = None,
+    batch_size: int | None = None,
+    store: str | Path | AnswerStore | None = None,
+) -> Attribution:
+    """`explain` for coroutines: it runs in a thread, so the event loop goes on. Same arguments, same result.
+
+    Cancelling stops waiting, not the run: it ends when its budget does.
+    """
+    import asyncio
+
+    setup = Run.make(model, x, budget, method, target, players, baseline, groups, seed, on_error, batch_size, store)
+    return await asyncio.to_thread(setup.run, progress=progress, until=until, on_error=on_error)
 
 
 def plan(

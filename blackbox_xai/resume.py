@@ -13,7 +13,7 @@ from .budget import QueryBudget
 from .errors import InvalidInput
 from .estimators import METHODS
 from .oracles import as_oracle
-from .oracles.base import Batch, Floats, Oracle
+from .oracles.base import Batch, Floats, Oracle, Scored
 from .oracles.meter import Meter
 from .runs import Run
 
@@ -32,14 +32,25 @@ class _Chosen(Oracle):
             "parallel",
             "in_flight",
             "setup_rows",
+            "retry",
+            "timeout_s",
+            "count",
+            "price",
         ):
             setattr(self, field, getattr(oracle, field))
         self.output_names = names
         self._oracle, self._outputs = oracle, chosen
 
     def _predict(self, batch: Batch) -> Floats:
-        scores = np.asarray(self._oracle._predict(batch))
-        return scores.reshape(len(scores), -1)[:, self._outputs]
+        return self._scored(batch).scores  # type: ignore[no-any-return]
+
+    def _scored(self, batch: Batch) -> Scored:
+        told = self._oracle._scored(batch)
+        scores = np.asarray(told.scores)
+        return told._replace(scores=scores.reshape(len(scores), -1)[:, self._outputs])
+
+    def _bound(self, batch: Batch) -> tuple[int, int]:
+        return self._oracle._bound(batch)
 
 
 def extend(a: Attribution, rows: int, model: Any) -> Attribution:

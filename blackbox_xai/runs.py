@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -142,6 +143,14 @@ class Run:
         return self.estimator.session(self.problem())
 
     def run(self, *, progress: Progress, until: Stop | None, on_error: str) -> Attribution:
+        """The attribution at the end."""
+        *_, last = self.steps(progress=progress, until=until, on_error=on_error)
+        return last
+
+    def steps(
+        self, *, progress: Progress, until: Stop | None, on_error: str, every: int | None = None
+    ) -> Iterator[Attribution]:
+        """What the answers so far say, each `every` rows (None: never), and the attribution at the end."""
         begin = time.perf_counter()
         session = self.session()
         game = Game(self.playing, self.meter, self.target)
@@ -151,11 +160,18 @@ class Run:
         status = "complete"
         problem: BaseException | None = None
         try:
-            scored = -self.budget.limit
+            known, seen = -self.budget.limit, 0
             while True:
                 for told in run(session, game.values, window=window, stop=rule if until else None):
                     show(told)
-                news, scored = self.meter.ledger.scored - scored, self.meter.ledger.scored
+                    seen += told * self.playing.cost
+                    if every is not None and seen >= every:
+                        paused = time.perf_counter()
+                        with contextlib.suppress(TooFewQueries):
+                            yield self._attribution(session.result(), session, game, "partial: running", None)
+                        begin, seen = begin + time.perf_counter() - paused, 0
+                ledger = self.meter.ledger  # a row from a store is news like one that is paid
+                news, known = ledger.scored + ledger.from_store - known, ledger.scored + ledger.from_store
                 longer = None if rule.met or not news else self._longer(session)
                 if longer is None:  # done, or no row of the last round was new
                     break
@@ -180,7 +196,7 @@ class Run:
             if problem is not None:
                 raise problem from None
             raise
-        return self._attribution(estimate, session, game, status, problem)
+        yield self._attribution(estimate, session, game, status, problem)
 
     def _longer(self, done: Session) -> Session | None:
         """A session that also spends the rows that equal coalitions saved; it repeats what was told at no cost."""

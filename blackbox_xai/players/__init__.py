@@ -3,6 +3,7 @@
 from .base import Players
 from .baselines import Blur, ChannelMean, Constant
 from .image import ImagePixels, ImageSegments
+from .prompt import PromptSegments
 from .table import Columns
 from .text import Spans, Tokens, Words
 
@@ -14,6 +15,7 @@ __all__ = [
     "ImagePixels",
     "ImageSegments",
     "Players",
+    "PromptSegments",
     "Spans",
     "Tokens",
     "Words",

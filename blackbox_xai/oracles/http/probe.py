@@ -57,7 +57,7 @@ def speed(oracle: HTTPOracle, row: Any) -> dict[int, dict[str, float]]:
             for i in range(_REPEATS):
                 meter = Meter(oracle, QueryBudget(size, name="probe"))
                 begin = time.perf_counter()
-                list(meter.stream([([b"%d" % (i * size + j) for j in range(size)], lambda rows, batch=batch: batch)]))
+                list(meter.stream([([b"%d" % (i * size + j) for j in range(size)], _same(batch))]))
                 times.append(time.perf_counter() - begin)
         except OracleError:
             if size == 1:
@@ -67,6 +67,10 @@ def speed(oracle: HTTPOracle, row: Any) -> dict[int, dict[str, float]]:
             break
         found[size] = {"latency_s": float(np.median(times)), "rows_per_s": size / float(np.median(times))}
     return found
+
+
+def _same(batch: Any) -> Any:
+    return lambda rows: batch
 
 
 def forecast(oracle: HTTPOracle, speeds: dict[int, dict[str, float]], row: Any) -> dict[int, dict[str, float | None]]:
