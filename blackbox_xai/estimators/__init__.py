@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from .auto import Auto
 from .base import Estimate, Estimator, Problem, Session
 from .gefa import GEFA
 from .kernel_shap import KernelSHAP, LeverageSHAP
+from .odd_gp import OddGP
 from .permutation import Permutation
 from .rise import RISE
 from .smooth_gp import SmoothGP
 from .sobol import Sobol
 
 METHODS: dict[str, type[Estimator]] = {
+    "auto": Auto,
     "gefa": GEFA,
     "kernelshap": KernelSHAP,
     "leverageshap": LeverageSHAP,
+    "oddgp": OddGP,
     "permutation": Permutation,
     "rise": RISE,
     "smoothgp": SmoothGP,
@@ -24,10 +28,12 @@ __all__ = [
     "GEFA",
     "METHODS",
     "RISE",
+    "Auto",
     "Estimate",
     "Estimator",
     "KernelSHAP",
     "LeverageSHAP",
+    "OddGP",
     "Permutation",
     "Problem",
     "Session",
