@@ -465,7 +465,7 @@ def _summary(a: Any) -> str:
             line += f"  [{low[i]:+.4f}, {high[i]:+.4f}]"
         lines.append(line)
     if len(a.values) > 10:
-        lines.append(f"  and {len(a.values) - 10} others")
+        lines.append(f"  and {len(a.values) - 10} more")
     lines.append(report.spent(a))
     return "\n".join(lines)
 

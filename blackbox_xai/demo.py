@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from . import choices, driver, examples, metrics, report
 from .attribution import Attribution
-from .errors import InvalidInput
+from .errors import InvalidInput, TooFewQueries
 from .estimators import METHODS
 from .examples import Example
-from .players import ImagePixels, Players
+from .players import ImageSegments, Players
 
 Floats = NDArray[np.float64]
 DEFAULT_METHODS = ("gefa", "kernelshap", "rise", "sobol")
@@ -28,6 +28,7 @@ SCENES: dict[str, tuple[str, dict[str, Any]]] = {
     "table": ("table", {}),
 }
 _STEPS = 25  # points of a deletion curve
+_TILE = 16  # pixels: side of the tiles that a photograph loses
 _NAMES = {"gefa": "GEFA", "kernelshap": "KernelSHAP", "rise": "RISE", "sobol": "Sobol"}
 
 
@@ -86,8 +87,8 @@ def run(
             kind, options = SCENES[scene]
             bar.set_description(f"{scene}: loading")
             example = examples.load(kind, **options)
-            results, rows, chance = _explained(example, methods, budget, seed, scene, bar)
-            sections.append(_section(example, results, rows, chance))
+            results, rows, chance, refused = _explained(example, methods, budget, seed, scene, bar)
+            sections.append(_section(example, results, rows, chance, refused))
             sent += rows + sum(r.attribution.ledger["scored"] for r in results if not r.looks_inside)
             bar.update((number + 1) * each - bar.n)
         bar.set_description("done")
@@ -99,16 +100,24 @@ def run(
 
 def _explained(
     example: Example, methods: Sequence[str], budget: int, seed: int, scene: str, bar: Any
-) -> tuple[list[Result], int, float]:
-    """Every method on one input; rows spent on judging them, and what a random order scores."""
+) -> tuple[list[Result], int, float, str]:
+    """Every method on one input; rows spent on judging them, what a random order scores, who needs more rows."""
     found: list[tuple[str, Attribution, bool]] = []
+    refused = ""
     for method in methods:
+        try:
+            driver.plan(example.oracle, example.x, budget=budget, method=method, baseline=example.baseline)
+        except TooFewQueries as error:
+            refused += f" {_NAMES.get(method, method)} needs at least {error.needed} queries here."
+            continue
         bar.set_description(f"{scene}: {method}")
         a = driver.explain(
             example.oracle, example.x, budget=budget, method=method, baseline=example.baseline, seed=seed,
             progress=_advance(bar),
         )  # fmt: skip
         found.append((_NAMES.get(method, method), a, False))
+    if not found:
+        raise InvalidInput(f"demo: a budget of {budget} is too small for every method asked for.{refused}")
     target = found[0][1].target
     assert target is not None
     if example.inside is not None:
@@ -122,9 +131,9 @@ def _explained(
         bar.update(curve.rows_sent)
         return curve.aopc
 
-    results = [Result(label, a, aopc(a.spread().ravel()), inside) for label, a, inside in found]
+    results = [Result(label, a, aopc(_worth(a)), inside) for label, a, inside in found]
     chance = aopc(np.random.default_rng(seed).permutation(judge.n_players).astype(np.float64))
-    return results, judge.rows_sent, chance
+    return results, judge.rows_sent, chance, refused
 
 
 def _advance(bar: Any) -> Callable[[int, int], None]:
@@ -139,10 +148,29 @@ def _advance(bar: Any) -> Callable[[int, int], None]:
 
 
 def _parts(example: Example) -> Players:
-    """What is deleted to judge an attribution: single pixels, words or columns."""
+    """What is deleted to judge an attribution: tiles, words or columns.
+
+    Not single pixels: a network trips over scattered ones, so that any order that looks like noise seems good.
+    """
     if example.name == "photo":
-        return ImagePixels(example.x, example.baseline)
+        return ImageSegments(example.x, example.baseline, segments=_tiles(*example.x.shape[:2]))
     return choices.make_players(example.x, None, example.baseline, None, 0, pixels=False)
+
+
+def _tiles(height: int, width: int) -> NDArray[np.intp]:
+    """Labels (H, W) of square tiles."""
+    row, column = np.arange(height) // _TILE, np.arange(width) // _TILE
+    labels: NDArray[np.intp] = row[:, None] * (column[-1] + 1) + column[None, :]
+    return labels
+
+
+def _worth(a: Attribution) -> Floats:
+    """One number a part that is deleted: a tile's is the mean of its pixels'."""
+    if a.kind != "image":
+        return a.values
+    labels = _tiles(*a.data.shape[:2]).ravel()
+    sums: Floats = np.bincount(labels, weights=a.spread().ravel()) / np.bincount(labels)
+    return sums
 
 
 def _lead(budget: int, sent: int, seconds: float) -> str:
@@ -152,32 +180,59 @@ def _lead(budget: int, sent: int, seconds: float) -> str:
         "Red raises the score of the answer, blue lowers it. Integrated gradients, which looks inside the model, "
         "stands beside them as a reference.</p>"
         f'<p class="small">{sent} rows were sent in {seconds:.0f} seconds, loading and training the models included. '
-        "<b>Deletion AOPC</b>: parts are taken away, those that raise the score most first; the figure is "
+        "<b>Deletion AOPC</b>: words, columns or tiles of 16 x 16 pixels are taken away, those that raise the score "
+        "most first; the figure is "
         "the mean fall of the score as a share of its start. Higher is better; a random order is given "
         "for comparison. Parts taken away become the same baseline that the methods used.</p>"
     )
 
 
-def _section(example: Example, results: list[Result], rows: int, chance: float) -> str:
+def _section(example: Example, results: list[Result], rows: int, chance: float, refused: str) -> str:
     first = results[0].attribution
-    answer = html.escape(first.output_names[0])
+    answer, title, model = (
+        html.escape(v) for v in (first.output_names[0], _capital(example.title), _capital(example.model))
+    )
     body = _gallery(results) if example.name == "photo" else _list(example, results)
     return (
-        f"<h2>{html.escape(example.title[0].upper() + example.title[1:])}: “{answer}”, {first.full_values:.1%}</h2>"
-        f'<p class="small">{html.escape(example.model)}. With everything absent the score is '
-        f"{first.base_values:.1%}.</p>{body}{_figures(results, rows, chance)}"
+        f"<h2>{title}: “{answer}”, {first.full_values:.1%}</h2>"
+        f'<p class="small">{model}. With everything absent the score is '
+        f"{first.base_values:.1%}.</p>{body}{_figures(results, rows, chance, refused)}"
     )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _gallery(results: list[Result]) -> str:
     figures = [(report.photo_of(results[0].attribution), "the photograph")]
-    figures += [(report.overlay(r.attribution), r.label) for r in results]
+    labels = [f"{r.label} (smoothed to be seen)" if r.looks_inside else r.label for r in results]
+    figures += [(report.overlay(_seen(r)), label) for r, label in zip(results, labels)]
     inside = "".join(
         f'<figure><img src="{report.png_uri(pixels)}" alt="{html.escape(name)}">'
         f"<figcaption>{html.escape(name)}</figcaption></figure>"
         for pixels, name in figures
     )
     return f'<div class="gallery">{inside}</div>'
+
+
+def _seen(r: Result) -> Attribution:
+    """Gradients of single pixels look like dust: smoothed for the picture, never for the figures."""
+    if not r.looks_inside:
+        return r.attribution
+    from scipy.ndimage import gaussian_filter
+
+    return replace(r.attribution, values=gaussian_filter(r.attribution.spread(), 3.0).ravel())
+
+
+def _same(results: list[Result]) -> str:
+    """Names the methods that gave the same numbers."""
+    for i, one in enumerate(results):
+        for other in results[i + 1 :]:
+            a, b = one.attribution.values, other.attribution.values
+            if a.shape == b.shape and np.allclose(a, b, rtol=0, atol=1e-9):
+                return f" {one.label} and {other.label} ask for the same coalitions here and give the same numbers."
+    return ""
 
 
 def _list(example: Example, results: list[Result]) -> str:
@@ -192,13 +247,13 @@ def _list(example: Example, results: list[Result]) -> str:
     return f'<div class="bbx">{"".join(shown)}{scale}</div>'
 
 
-def _figures(results: list[Result], rows: int, chance: float) -> str:
-    head = "<tr><th>method</th><th>estimates</th><th>parts</th><th>rows sent</th><th>s in the model</th>"
+def _figures(results: list[Result], rows: int, chance: float, refused: str) -> str:
+    head = "<tr><th>method</th><th>estimates</th><th>parts</th><th>rows sent</th><th>s in model</th>"
     lines = [head + "<th>s outside</th><th>deletion AOPC</th></tr>"]
     for r in results:
         ledger, parts = r.attribution.ledger, f"{len(r.attribution.values)}"
         if r.looks_inside:
-            means, sent = "gradients along a path", f"({ledger['scored']} with gradients)"
+            means, sent = "gradients along a path", f"({ledger['scored']} gradients)"
         else:
             means, sent = METHODS[r.attribution.method].estimates, f"{ledger['scored']}"
         lines.append(
@@ -206,4 +261,5 @@ def _figures(results: list[Result], rows: int, chance: float) -> str:
             f"<td>{ledger['seconds_model']:.2f}</td><td>{ledger['seconds_outside']:.2f}</td><td>{r.aopc:.3f}</td></tr>"
         )
     lines.append(f"<tr><td>random order</td><td></td><td></td><td></td><td></td><td></td><td>{chance:.3f}</td></tr>")
-    return f'<table class="figures">{"".join(lines)}</table><p class="small">{rows} further rows judged them.</p>'
+    notes = f"{rows} further rows judged them.{_same(results)}{html.escape(refused)}"
+    return f'<table class="figures">{"".join(lines)}</table><p class="small">{notes}</p>'

@@ -59,14 +59,15 @@ main{max-width:1040px;margin:0 auto;padding:28px 20px 60px}
 h1{font-size:28px;margin:.2em 0 .3em} h2{font-size:21px;margin:0 0 .3em} h3{font-size:16px;margin:1.3em 0 .4em}
 section{background:#fff;border:1px solid #e3e3e8;border-radius:10px;padding:20px 24px;margin:20px 0;overflow-x:auto}
 p{max-width:46em} code{background:#eeeef2;padding:1px 4px;border-radius:3px;font-size:90%}
-table.figures{border-collapse:collapse;font-size:14px;margin:.6em 0;font-variant-numeric:tabular-nums}
-table.figures th,table.figures td{padding:4px 12px;border-bottom:1px solid #e3e3e8;text-align:right;white-space:nowrap}
+table.figures{border-collapse:collapse;font-size:13.5px;margin:.6em 0;font-variant-numeric:tabular-nums}
+table.figures th,table.figures td{padding:4px 9px;border-bottom:1px solid #e3e3e8;text-align:right}
+table.figures th{white-space:nowrap}
 table.figures :is(th,td):nth-child(-n+2){text-align:left}
 table.figures th{font-weight:600;color:#5c5c63;font-size:13px}
-.gallery{display:flex;flex-wrap:wrap;gap:16px} .gallery figure{margin:0;width:228px}
+.gallery{display:flex;flex-wrap:wrap;gap:16px} .gallery figure{margin:0;width:304px;max-width:100%}
 .gallery img{width:100%;display:block;border-radius:4px}
 .gallery figcaption{font-size:13px;color:#3a3a40;margin-top:4px}
-.small{font-size:13px;color:#5c5c63}
+.small{font-size:13px;color:#5c5c63;max-width:62em}
 @media(max-width:600px){section{padding:14px}main{padding:14px 8px}}
 """
 

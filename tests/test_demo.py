@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from blackbox_xai import InvalidInput, cli, demo, examples, explain
+from blackbox_xai import Attribution, InvalidInput, cli, demo, examples, explain
 from tests.test_report import Checker
 
 
@@ -43,12 +43,20 @@ def test_the_table_example_and_its_page(tmp_path):
     assert aopc[1] > aopc[-1]  # KernelSHAP's order beats a random one
 
 
+def test_a_method_that_needs_more_rows_is_named(tmp_path):
+    pytest.importorskip("pandas")
+    path = demo.run(tmp_path / "d.html", budget=40, methods=("sobol", "rise"), scenes=("table",), progress=False)
+    assert "Sobol needs at least 64 queries here." in path.read_text("utf-8")
+    with pytest.raises(InvalidInput, match="too small for every method"):
+        demo.run(tmp_path / "e.html", budget=40, methods=("sobol",), scenes=("table",), progress=False)
+
+
 def test_the_command_line_explains_the_example_table(capsys):
     pytest.importorskip("pandas")
     assert cli.main(["explain", "--example", "table", "--budget", "100", "-q"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("malignant: ")
-    assert "and 20 others" in out
+    assert "and 20 more" in out
 
 
 @pytest.mark.slow
@@ -78,7 +86,20 @@ def test_the_demo_page_of_a_photo_and_a_review(tmp_path):
     assert page.count("data:image/png;base64,") == 4  # the photograph, two methods, and the reference
     accuracy = int(re.search(r"\((\d+)% right on 200 held-out ones\)", page)[1])
     assert accuracy > 65
-    assert page.count("with gradients)") == 2
+    assert page.count(" gradients)") == 2
+
+
+def test_photographs_are_judged_by_tiles():
+    labels = demo._tiles(32, 40)
+    assert labels.shape == (32, 40)
+    assert np.array_equal(np.unique(labels), np.arange(6))
+    assert (labels[:16, :16] == 0).all()
+    assert (labels[16:, 32:] == 5).all()
+    heat = labels.astype(float) * 2
+    a = Attribution(
+        heat.ravel(), 0.0, 1.0, kind="image", data=np.zeros((32, 40, 3), np.uint8), layout={"grid": [32, 40]}
+    )
+    assert np.array_equal(demo._worth(a), np.arange(6) * 2.0)
 
 
 def test_square_cuts_the_middle():
