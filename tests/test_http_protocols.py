@@ -46,6 +46,7 @@ def test_v2_json_as_mlserver_speaks_it() -> None:
     request = wire.request(ROWS)
     assert request.path == "/v2/models/iris/versions/2/infer"
     assert json.loads(request.body) == {
+        "id": "0",
         "inputs": [{"name": "x", "shape": [2, 4], "datatype": "FP64", "data": ROWS.ravel().tolist()}],
         "outputs": [{"name": "predict_proba"}],
     }

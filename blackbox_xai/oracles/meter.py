@@ -258,7 +258,8 @@ class Meter:
                 amount = amount._replace(**dict(zip(("cost", "tokens"), job.bound(left))))
             try:
                 ticket = self._book.again(left, amount)
-            except BlackboxXaiError:
+            except BlackboxXaiError as short:
+                short.args = (f"{short} They were to be asked again after: {error}",)
                 self._book.release(left)
                 with self._clock:
                     self.ledger.lost += sum(key in maybe for key in left)

@@ -271,7 +271,7 @@ class HTTPOracle(Oracle):
                     state.breaker.cancelled(probe)
                 if failure.retry_after_s is not None:
                     state.pace.hold(min(failure.retry_after_s, self.retry.max_backoff_s))
-                retry = failure.retry or self._other_form(state, failure, wire)
+                retry = self._other_form(state, failure, wire) or failure.retry
                 raise OracleError(
                     f"{self!r}: {self._secrets.hide(failure.text, used)}", charged=failure.charged, retry=retry,
                     retry_after_s=failure.retry_after_s, kind=failure.kind, tokens=failure.tokens,
@@ -292,7 +292,7 @@ class HTTPOracle(Oracle):
     def _other_form(self, state: _State, failure: Failure, wire: Wire) -> bool:
         """Where a server refuses a binary body: speak JSON from now on, and ask again."""
         other = wire.other_form() if failure.status in (400, 404, 406, 415, 422, 500, 501) else None
-        if other is None or failure.charged:
+        if other is None:
             return False
         if wire is state.wire:
             if state.spoke:

@@ -97,7 +97,7 @@ class V2(Wire):
             head["data"] = tensor.reshape(-1).tolist() if tensor is not None else [item.decode() for item in items]
         if parameters:
             head["parameters"] = parameters
-        body: dict[str, Any] = {"inputs": [head]}
+        body: dict[str, Any] = {"id": "0", "inputs": [head]}  # KServe answers 500 where there is none
         if self.output is not None:
             body["outputs"] = [{"name": self.output}]
             if self.binary:
