@@ -28,6 +28,7 @@ from .spec import Cell, Chain, Instance, Made, Method
 
 Floats = NDArray[np.float64]
 _RANDOM_STREAM = 0xE3
+_EXACT = 4096  # maps of so many players are kept to the bit; larger ones are for pictures
 
 
 def judge_of(made: Made, instance: Instance) -> Players:
@@ -339,7 +340,8 @@ def _random(judge: Players, instance: int, seed: int) -> Attribution:
 
 def shown(attribution: Attribution) -> dict[str, NDArray[Any]]:
     """What a picture needs: the map, the input, the players' names."""
-    kept: dict[str, NDArray[Any]] = {"map": np.asarray(attribution.spread(), np.float32)}
+    exact = attribution.values.size <= _EXACT
+    kept: dict[str, NDArray[Any]] = {"map": np.asarray(attribution.spread(), np.float64 if exact else np.float32)}
     if attribution.kind == "image" and attribution.data is not None:
         kept["image"] = np.asarray(attribution.data)
     elif attribution.feature_names is not None:

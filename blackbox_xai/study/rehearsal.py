@@ -40,7 +40,8 @@ def rows_of(run: Run) -> int:
     if run.players.grid is not None or run.oracle.stochastic or callable(run.target):
         return planned
     blind: Any = copy.copy(run.players)
-    blind.realise = lambda masks, rows, out=None: np.zeros((len(rows), 1))
+    if run.players.kind == "image":  # keys come from masks; nothing needs composing
+        blind.realise = lambda masks, rows, out=None: np.zeros((len(rows), 1))
     oracle = _Blank(run.oracle, _outputs(run))
     budget = QueryBudget(run.budget.limit)
     meter = Meter(oracle, budget)
