@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .bill import Bill, bill
 from .declare import read
+from .report import curves
 from .report import write as report
 from .results import Results
 from .runner import run
@@ -23,6 +24,7 @@ __all__ = [
     "Study",
     "Subject",
     "bill",
+    "curves",
     "read",
     "report",
     "run",

@@ -91,8 +91,9 @@ def _page(described: dict[str, Any], s: Statistics, results: Results) -> str:
     parts.append("<h2>Quality by budget</h2>")
     if s.budgets:
         parts.append(
-            "<p>Means over seeds and instances with 95 % bands. Dashed grey lines: white-box references, which look "
-            "inside the model and spend no budget.</p>" + _curves(s)
+            "<p>Means over seeds and instances with 95 % bands; lines that coincide hide one another. "
+            "Dashed grey lines: white-box references, which look inside the model and spend no budget.</p>"
+            + _image(curves(s), "Quality by budget")
         )
         parts += [_table(metric, s) for metric in s.metrics]
         parts.append(_spending(s))
@@ -120,7 +121,8 @@ def _style(place: int) -> dict[str, Any]:
     }
 
 
-def _curves(s: Statistics) -> str:
+def curves(s: Statistics) -> Any:
+    """A matplotlib Figure: each metric by budget (log), a line and a 95 % band a method, references dashed."""
     need("matplotlib", "plots", "the study report")
     from matplotlib.figure import Figure
 
@@ -139,6 +141,10 @@ def _curves(s: Statistics) -> str:
             if np.isfinite(r.mean):
                 ax.axhline(r.mean, color="#555555", linestyle=(0, (5, 3)), linewidth=1.2)
                 ax.annotate(name, (1, r.mean), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+        means = [e.mean for e in s.entries[metric].values()]
+        if metric.endswith("error") and min(means) > 0:
+            ax.set_yscale("log")
+            ax.set_ylim(bottom=min(means) / 3)  # a band may reach below 0
         ax.set_xscale("log")
         ax.set_xticks(s.budgets, [f"{b:,}" for b in s.budgets])
         ax.minorticks_off()
@@ -150,7 +156,7 @@ def _curves(s: Statistics) -> str:
         ax.remove()
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False, fontsize=9)
-    return _image(figure, "Quality by budget")
+    return figure
 
 
 def _title(metric: str) -> str:

@@ -67,7 +67,7 @@ def images(tmp_path, **changes):
     )
     table["build"] = str(HERE / "subjects" / "photographs.py") + ":subject"
     lines = [f"{k} = {str(v).lower() if isinstance(v, bool) else repr(v)}" for k, v in table.items()]
-    head = head.replace("[500, 5000]", "[8]")
+    head = head.replace("[500, 5000]", "[12]")
     methods = "[[methods]]\nname = 'rise'\n[[methods]]\nname = 'gefa'\n[[scores]]\nname = 'deletion'\nsteps = 2\n"
     file = tmp_path / "images.toml"
     file.write_text(head + "[subject]\n" + "\n".join(lines) + "\n" + methods)
