@@ -23,6 +23,8 @@ _PUBLIC = {
     "OracleError": "errors",
     "TooFewQueries": "errors",
     "Masks": "masks",
+    "StdError": "estimators.until",
+    "TopK": "estimators.until",
 }
 _MODULES = ("estimators", "exact", "metrics", "oracles", "players", "samplers", "study", "whitebox")
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 from .auto import Auto
 from .base import Estimate, Estimator, Problem, Session
 from .gefa import GEFA
+from .hsic import HSIC
 from .kernel_shap import KernelSHAP, LeverageSHAP
+from .lime import LIME
+from .occlusion import Occlusion
 from .odd_gp import OddGP
 from .permutation import Permutation
 from .rise import RISE
 from .smooth_gp import SmoothGP
 from .sobol import Sobol
+from .until import StdError, TopK
 
 METHODS: dict[str, type[Estimator]] = {
     "auto": Auto,
     "gefa": GEFA,
+    "hsic": HSIC,
     "kernelshap": KernelSHAP,
     "leverageshap": LeverageSHAP,
+    "lime": LIME,
+    "occlusion": Occlusion,
     "oddgp": OddGP,
     "permutation": Permutation,
     "rise": RISE,
@@ -26,6 +33,8 @@ METHODS: dict[str, type[Estimator]] = {
 
 __all__ = [
     "GEFA",
+    "HSIC",
+    "LIME",
     "METHODS",
     "RISE",
     "Auto",
@@ -33,10 +42,13 @@ __all__ = [
     "Estimator",
     "KernelSHAP",
     "LeverageSHAP",
+    "Occlusion",
     "OddGP",
     "Permutation",
     "Problem",
     "Session",
     "SmoothGP",
     "Sobol",
+    "StdError",
+    "TopK",
 ]

@@ -12,7 +12,7 @@ from ..errors import InvalidInput
 from ..kernels import on_numpy
 from ..masks import Masks
 
-_STREAM_LEVEL, _STREAM_GRID, _STREAM_ORDER = 0x1E7E, 0x1E7F, 0x1E80
+_STREAM_LEVEL, _STREAM_GRID, _STREAM_ORDER, _STREAM_REMOVED = 0x1E7E, 0x1E7F, 0x1E80, 0x1E81
 
 
 def _below(seed: int, stream: int, row: NDArray[np.uint64], edge: NDArray[np.uint64], n: int) -> NDArray[np.bool_]:
@@ -132,3 +132,48 @@ class Flips:
         change = np.concatenate([np.zeros((1, n), bool), np.eye(n, dtype=bool)])
         dense = (points[:, None, :] ^ change[None]).reshape(count, n)
         return Masks(on_numpy.pack(dense), n, start=start, group=group)
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedWords:
+    """The number of absent players uniform on 1..n, which ones uniform; group 1. Source: LIME for text."""
+
+    n_players: int
+    seed: int = 0
+    group: int = 1
+
+    def draw(self, start: int, count: int) -> Masks:
+        """See `Sampler.draw`."""
+        if start < 0 or count < 0:
+            raise InvalidInput(f"RemovedWords: rows {start}..{start + count} are negative.")
+        row = np.arange(start, start + count, dtype=np.uint64)
+        blocks = np.arange(1 + -(-self.n_players // 4), dtype=np.uint64)
+        words = on_numpy.philox(self.seed, _STREAM_REMOVED, row[:, None], blocks[None, :]).astype(np.uint64)
+        keep = (words[:, 0, 0] * np.uint64(self.n_players) >> np.uint64(32)).astype(np.int64)  # 0..n-1 stay
+        key = words[:, 1:].reshape(count, -1)[:, : self.n_players] << np.uint64(32)
+        key |= np.arange(self.n_players, dtype=np.uint64)
+        place = np.argsort(np.argsort(key, axis=1), axis=1)
+        return Masks(on_numpy.pack(place < keep[:, None]), self.n_players, start=start)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveOut:
+    """Row i is the full coalition without players i..i + window - 1; n - window + 1 rows in all."""
+
+    n_players: int
+    window: int = 1
+    group: int = 1
+
+    @property
+    def size(self) -> int:
+        """Rows in all."""
+        return self.n_players - self.window + 1
+
+    def draw(self, start: int, count: int) -> Masks:
+        """See `Sampler.draw`."""
+        if start < 0 or count < 0 or start + count > self.size:
+            raise InvalidInput(f"LeaveOut: rows {start}..{start + count} are outside 0..{self.size}.")
+        row = np.arange(start, start + count)[:, None]
+        player = np.arange(self.n_players)
+        dense = (player < row) | (player >= row + self.window)
+        return Masks(on_numpy.pack(dense), self.n_players, start=start)
