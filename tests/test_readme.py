@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -91,3 +92,24 @@ def test_every_method_is_in_the_table():
 
     listed = set(re.findall(r'^\| `"(\w+)"`', README, re.MULTILINE))
     assert listed == set(METHODS)
+
+
+def test_the_url_example(httpserver):
+    """As written, against a server on another port."""
+    from werkzeug import Response
+
+    def infer(request):
+        rows = np.array(request.get_json()["inputs"][0]["data"]).reshape(-1, 4)
+        one = 1 / (1 + np.exp(-rows @ [1.0, 0.5, 0.0, -0.25]))
+        data = np.stack([1 - one, one], axis=1)
+        output = {"name": "predict_proba", "shape": list(data.shape), "datatype": "FP64", "data": data.ravel().tolist()}
+        return Response(json.dumps({"model_name": "tumours", "outputs": [output]}), content_type="application/json")
+
+    httpserver.expect_request("/v2/models/tumours/infer", method="POST").respond_with_handler(infer)
+    (block,) = re.findall(r"```py\n(.*?)```", README, re.DOTALL)
+    space: dict[str, object] = {}
+    exec(compile(block.replace("http://localhost:8080", httpserver.url_for("")), "README.md", "exec"), space)
+    why = space["why"]
+    assert why.ledger["scored"] == 16  # all coalitions of four columns
+    assert Path("answers.db").exists()
+    assert why.top(1)[0][0] in ("0", "1")
