@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student_t
 
-from blackbox_xai import estimators
+from blackbox_xai import estimators, exact
 from blackbox_xai.errors import InvalidInput, TooFewQueries
 from blackbox_xai.estimators import METHODS, Problem
 from tests.games import saturating, table_of, unanimity
@@ -376,3 +376,52 @@ def test_top_k_is_right_as_often_as_it_says():
                 break
         right.append(set(np.argsort(-np.abs(got.values))[:3]) == true)
     assert np.mean(right) >= 0.95
+
+
+def test_pair_interactions_against_brute_force():
+    """Exact where all coalitions are valued; recovered on pairwise games; close on games of products of up
+    to four.
+    """
+    method = estimators.Auto(interactions=True)
+    f = unanimity(6, seed=3)
+    got = method.estimate(f, 6, budget=64).interactions
+    np.testing.assert_allclose(got, exact.pairs(table_of(f, 6)), atol=1e-12)
+    rng = np.random.default_rng(2)
+    q = rng.normal(size=(10, 10))
+    q = np.triu(q, 1) + np.triu(q, 1).T
+    got = method.estimate(
+        lambda z: 0.5 * np.einsum("mi,ij,mj->m", z, q, z * 1.0) + z[:, 0], 10, budget=300
+    ).interactions
+    np.testing.assert_allclose(got, q, atol=0.02)
+    np.testing.assert_array_equal(got, got.T)
+    f = unanimity(12, seed=9)
+    want = exact.pairs(table_of(f, 12))
+    got = method.estimate(lambda z: np.stack([f(z), -2 * f(z)], axis=1), 12, budget=1000, seed=1).interactions
+    assert got.shape == (12, 12, 2)
+    assert ((got[..., 0] - want) ** 2).sum() < 0.1 * (want**2).sum()
+    np.testing.assert_allclose(got[..., 1], -2 * got[..., 0], atol=0.02 * np.abs(want).max())
+    plain = METHODS["auto"]().estimate(f, 12, budget=100)
+    assert plain.interactions is None
+
+
+@pytest.mark.parametrize("name", ["auto", "kernelshap", "permutation"])
+def test_hard_cases_stay_finite(name):
+    """Pure noise, twins, one spike, many players at few queries, n = 300."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=2**13)
+    cases = [
+        (13, 150, lambda z: noise[z @ (1 << np.arange(13))]),
+        (14, 120, lambda z: z[:, :7].any(axis=1) + 0.0 * z[:, 0]),
+        (12, 140, lambda z: (z.sum(axis=1) == 12) * 1e6),
+        (300, 650, lambda z: z[:, :5] @ np.arange(5.0) + np.tanh(z.sum(axis=1) / 50)),
+        (40, 90, lambda z: z[:, 0] * 1e-300),
+        (3, 7, lambda z: z[:, 0] * z[:, 1] * 1.0),
+    ]
+    for n, budget, f in cases:
+        got = METHODS[name]().estimate(f, n, budget=budget)
+        assert np.all(np.isfinite(got.values))
+        assert got.std_error is None or np.all(np.isfinite(got.std_error))
+        total = got.full_values - got.base_values
+        assert got.values.sum() == pytest.approx(total, abs=1e-9 * max(np.abs(got.values).max(), abs(total)))
+    with pytest.raises(TooFewQueries):
+        METHODS[name]().estimate(cases[3][2], 300, budget=3)

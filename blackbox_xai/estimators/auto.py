@@ -23,11 +23,13 @@ class Auto(Estimator):
     Attributes
     ----------
     effort : "full", or "cheap": plain regression, milliseconds, for functions that answer in microseconds.
+    interactions : bool. Also Shapley interaction indices of all pairs, from the same answers ("full" only).
 
     Cost: 2 + 2P coalitions; about 0.2 s for 30 players and 500 queries.
     """
 
     effort: Literal["full", "cheap"] = "full"
+    interactions: bool = False
     name: ClassVar[str] = "auto"
     estimates: ClassVar[str] = "Shapley values"
     suits: ClassVar[str] = "any players, up to a few hundred"
@@ -37,4 +39,4 @@ class Auto(Estimator):
             return Regression(p, "leverage", self.name)
         if self.effort != "full":
             raise InvalidInput(f"auto: effort {self.effort!r} is unknown; use full or cheap.")
-        return OddSession(p, "leverage", self.name, networks=True)
+        return OddSession(p, "leverage", self.name, networks=True, interactions=self.interactions)

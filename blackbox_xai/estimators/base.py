@@ -228,7 +228,8 @@ class _Exact(Session):
         table[0], table[-1] = base, full
         table[Enumeration(n).patterns(0, self.told)] = values
         phi = self._method.exact(table)
-        return self._estimate(base, full, phi, np.zeros_like(phi), exact=True)
+        pairs = exact.pairs(table) if getattr(self._method, "interactions", False) else None
+        return self._estimate(base, full, phi, np.zeros_like(phi), pairs, exact=True)
 
 
 class Estimator(ABC):

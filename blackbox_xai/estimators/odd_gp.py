@@ -12,6 +12,7 @@ import numpy as np
 from ..samplers.sizes import Law, law_of_sizes
 from .base import Estimate, Estimator, Floats, Problem, Session
 from .boosting import fit_trees
+from .interactions import pair_interactions
 from .network import fit_network
 from .odd_process import Additive, Kernel, Learned, Process, Products, Terms, fit_process
 from .paired import PairedSession, Pairs, jackknife, regress, sandwich
@@ -43,21 +44,22 @@ class OddGP(Estimator):
 
     law: Law = "leverage"
     networks: bool = False
+    interactions: bool = False
     name: ClassVar[str] = "oddgp"
     estimates: ClassVar[str] = "Shapley values"
     suits: ClassVar[str] = "any players, up to a few hundred, when a query costs more than a millisecond"
 
     def _session(self, p: Problem) -> Session:
         law_of_sizes(2, self.law)
-        return OddSession(p, self.law, self.name, self.networks)
+        return OddSession(p, self.law, self.name, self.networks, self.interactions)
 
 
 class OddSession(PairedSession):
     """Session of `OddGP` and `Auto`."""
 
-    def __init__(self, problem: Problem, law: Law, name: str, networks: bool) -> None:
+    def __init__(self, problem: Problem, law: Law, name: str, networks: bool, interactions: bool = False) -> None:
         super().__init__(problem, law, name)
-        self._networks = networks
+        self._networks, self._interactions = networks, interactions
 
     def _solve_pairs(self, p: Pairs) -> Estimate:
         outputs = p.odd.shape[1]
@@ -65,7 +67,8 @@ class OddSession(PairedSession):
             fit = regress(p)
             error = jackknife(p) if len(p.z) < 2 * p.z.shape[1] else sandwich(p, fit)
             shown = error if np.all(np.isfinite(error)) else None
-            return self._estimate(p.base, p.full, fit.phi, shown, solved="regression", pairs=len(p.z))
+            pairs = pair_interactions(p) if self._interactions else None
+            return self._estimate(p.base, p.full, fit.phi, shown, pairs, solved="regression", pairs=len(p.z))
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):
@@ -73,7 +76,8 @@ class OddSession(PairedSession):
         values = np.stack([phi for phi, _, _ in parts], axis=1)
         error = np.sqrt(np.stack([v for _, v, _ in parts], axis=1) + self._end_variance())
         told: dict[str, Any] = {"solved": "odd process", "pairs": len(p.z), "scales": [d for _, _, d in parts]}
-        return self._estimate(p.base, p.full, values, error, **told)
+        pairs = pair_interactions(p) if self._interactions else None
+        return self._estimate(p.base, p.full, values, error, pairs, **told)
 
 
 def fit_odd(p: Pairs, column: int, *, networks: bool) -> tuple[Floats, Floats, dict[str, float]]:

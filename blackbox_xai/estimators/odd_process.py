@@ -192,7 +192,7 @@ def merged(kernels: list[Kernel], scales: Floats) -> list[tuple[float, Kernel]]:
     for scale, k in zip(scales, kernels):
         if scale < 1e-6:
             continue
-        if isinstance(k, Terms):
+        if type(k) is Terms:
             sets.append(k.sets)
             share.append(scale * k.share)
         else:
@@ -250,7 +250,7 @@ def fit_process(
     m = len(y)
     size = float(np.sqrt((y**2).mean()))
     if size == 0:
-        zero = np.zeros(u.shape[1])
+        zero = np.zeros_like(kernels[0].prior(u.shape[1]))
         return Process(zero, zero, np.zeros(m - 1), np.zeros(len(kernels) + 1), 0.0)
     y = y / size
     pair_noise = 1 / weight
@@ -275,13 +275,11 @@ def fit_process(
     c[np.diag_indices(m)] += scale[-1] * noise + np.where(np.arange(m) == 0, 1e-6, 1e-8)
     factor, _ = lapack.dpotrf(c, lower=True, overwrite_a=True)
     alpha, _ = lapack.dpotrs(factor, y, lower=True)
-    read = np.zeros((u.shape[1], m))
-    for s, k in live:
-        read += s * k.read(u)
-    phi = size * (read @ alpha)
+    read = sum((s * k.read(u) for s, k in live), np.zeros((1, m)))
+    phi = np.broadcast_to(size * (read @ alpha), (kernels[0].prior(u.shape[1]).shape))
     spread = None
     if variance:
-        prior = sum(s * k.prior(u.shape[1]) for s, k in live)
+        prior = sum((s * k.prior(u.shape[1]) for s, k in live), np.zeros(phi.shape))
         known = solve_triangular(factor, read.T, lower=True, check_finite=False)
         doubt = sum((size * s * float(k.values @ alpha)) ** 2 * k.doubt for s, k in live if isinstance(k, Learned))
         spread = doubt + size**2 * float(y @ alpha) / m * np.maximum(prior - (known**2).sum(axis=0), 0)
