@@ -1,6 +1,6 @@
 """What the study runner costs: overhead a cell, two workers against one, memory over many cells.
 
-python experiments/bench_study.py [overhead] [scaling] [memory]
+python experiments/bench_study.py [overhead] [scaling] [waiting] [memory]
 """
 
 from __future__ import annotations
@@ -20,22 +20,27 @@ from blackbox_xai.oracles import CallableOracle
 
 
 class Model:
-    """The sum of a row, after `burn_s` seconds of computing a row."""
+    """The sum of a row, after `burn_s` seconds of computing a row, or of waiting (as for a server)."""
 
-    def __init__(self, burn_s: float = 0.0) -> None:
-        self.burn_s = burn_s
+    def __init__(self, burn_s: float = 0.0, waits: bool = False) -> None:
+        self.burn_s, self.waits = burn_s, waits
 
     def __call__(self, batch: Any) -> Any:
+        if self.waits:
+            time.sleep(self.burn_s * len(batch))
+            return np.asarray(batch).sum(axis=1)
         end = time.process_time() + self.burn_s * len(batch)
         while time.process_time() < end:
             pass
         return np.asarray(batch).sum(axis=1)
 
 
-def declared(instances: int, seeds: int, budget: int, burn_s: float = 0.0, d: int = 24) -> study.Study:
+def declared(
+    instances: int, seeds: int, budget: int, burn_s: float = 0.0, waits: bool = False, d: int = 24
+) -> study.Study:
     """A study of one method and one budget: instances x seeds cells."""
     rows = [study.Instance(f"{i}", np.arange(1.0, d + 1) + i, baseline=np.zeros(d), target=0) for i in range(instances)]
-    subject = study.Subject(CallableOracle(Model(burn_s), identity="sum"), rows)
+    subject = study.Subject(CallableOracle(Model(burn_s, waits), identity="sum"), rows)
     return study.Study("bench", subject, ["kernelshap"], [budget], range(seeds), ["sparsity"], keep_maps=0)
 
 
@@ -63,9 +68,14 @@ def overhead(cells: int = 200) -> None:
         )
 
 
-def scaling(cells: int = 64, burn_s: float = 0.004) -> None:
-    """Two workers against one on cells that compute; workers are started before the clock."""
-    s = declared(cells // 4, 4, 64, burn_s)
+def waiting() -> None:
+    """As `scaling`, with a model that waits: what the runner itself allows, on a machine that others use."""
+    scaling(waits=True)
+
+
+def scaling(cells: int = 64, burn_s: float = 0.004, waits: bool = False) -> None:
+    """Two workers against one on cells that compute (or wait); workers are started before the clock."""
+    s = declared(cells // 4, 4, 64, burn_s, waits)
     with tempfile.TemporaryDirectory() as out:  # starts the workers
         study.run(declared(4, 1, 64), Path(out), workers=2)
     for attempt in range(3):
@@ -76,7 +86,9 @@ def scaling(cells: int = 64, burn_s: float = 0.004) -> None:
                 study.run(s, out, workers=workers)
                 took.append(time.perf_counter() - begin)
         gain, load = took[0] / took[1], os.getloadavg()[0]
-        print(f"scaling {attempt}: 1 worker {took[0]:.2f} s, 2 workers {took[1]:.2f} s: {gain:.2f}x, load {load:.1f}")
+        print(
+            f"{'waiting' if waits else 'scaling'} {attempt}: 1 worker {took[0]:.2f} s, 2 workers {took[1]:.2f} s: {gain:.2f}x, load {load:.1f}"
+        )
 
 
 def memory(cells: int = 10_000) -> None:
@@ -105,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", default=["overhead", "scaling", "memory"])
     for part in parser.parse_args().parts:
-        {"overhead": overhead, "scaling": scaling, "memory": memory}[part]()
+        {"overhead": overhead, "scaling": scaling, "waiting": waiting, "memory": memory}[part]()
 
 
 if __name__ == "__main__":

