@@ -87,7 +87,8 @@ def scaling(cells: int = 64, burn_s: float = 0.004, waits: bool = False) -> None
                 took.append(time.perf_counter() - begin)
         gain, load = took[0] / took[1], os.getloadavg()[0]
         print(
-            f"{'waiting' if waits else 'scaling'} {attempt}: 1 worker {took[0]:.2f} s, 2 workers {took[1]:.2f} s: {gain:.2f}x, load {load:.1f}"
+            f"{'waiting' if waits else 'scaling'} {attempt}: 1 worker {took[0]:.2f} s, "
+            f"2 workers {took[1]:.2f} s: {gain:.2f}x, load {load:.1f}"
         )
 
 

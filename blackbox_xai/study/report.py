@@ -137,14 +137,19 @@ def curves(s: Statistics) -> Any:
             e = [s.entries[metric][method, b] for b in at]
             ax.plot(at, [v.mean for v in e], label=method, markersize=5, linewidth=1.6, **_style(place))
             ax.fill_between(at, [v.low for v in e], [v.high for v in e], color=_style(place)["color"], alpha=0.15, lw=0)
-        for name, r in s.references[metric].items():
+        for number, (name, r) in enumerate(s.references[metric].items()):
             if np.isfinite(r.mean):
                 ax.axhline(r.mean, color="#555555", linestyle=(0, (5, 3)), linewidth=1.2)
-                ax.annotate(name, (1, r.mean), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
-        means = [e.mean for e in s.entries[metric].values()]
-        if metric.endswith("error") and min(means) > 0:
-            ax.set_yscale("log")
-            ax.set_ylim(bottom=min(means) / 3)  # a band may reach below 0
+                side = number % 2
+                ax.annotate(
+                    name,
+                    (1 - side, r.mean),
+                    xycoords=("axes fraction", "data"),
+                    ha="left" if side else "right",
+                    va="bottom",
+                    fontsize=7,
+                )
+        _limits(ax, metric, [e.mean for e in (*s.entries[metric].values(), *s.references[metric].values())])
         ax.set_xscale("log")
         ax.set_xticks(s.budgets, [f"{b:,}" for b in s.budgets])
         ax.minorticks_off()
@@ -157,6 +162,20 @@ def curves(s: Statistics) -> Any:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False, fontsize=9)
     return figure
+
+
+def _limits(ax: Any, metric: str, means: list[float]) -> None:
+    """Errors on a log axis; bands that are many times wider than the curves are cut, so that the curves show."""
+    shown = [m for m in means if np.isfinite(m)]
+    if not shown:
+        return
+    if metric.endswith("error") and min(shown) > 0:
+        ax.set_yscale("log")
+        ax.set_ylim(bottom=min(shown) / 3)  # a band may reach below 0
+        return
+    span = max(shown) - min(shown) or abs(max(shown)) or 1.0
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(low, min(shown) - span), min(high, max(shown) + span))
 
 
 def _title(metric: str) -> str:
