@@ -10,10 +10,14 @@ from .kernel_shap import KernelSHAP, LeverageSHAP
 from .lime import LIME
 from .occlusion import Occlusion
 from .odd_gp import OddGP
+from .oddshap import OddSHAP
+from .owen import Owen
 from .permutation import Permutation
+from .regression_msr import RegressionMSR
 from .rise import RISE
 from .smooth_gp import SmoothGP
 from .sobol import Sobol
+from .svarm import SVARM
 from .until import StdError, TopK
 
 METHODS: dict[str, type[Estimator]] = {
@@ -25,10 +29,14 @@ METHODS: dict[str, type[Estimator]] = {
     "lime": LIME,
     "occlusion": Occlusion,
     "oddgp": OddGP,
+    "oddshap": OddSHAP,
+    "owen": Owen,
     "permutation": Permutation,
+    "regressionmsr": RegressionMSR,
     "rise": RISE,
     "smoothgp": SmoothGP,
     "sobol": Sobol,
+    "svarm": SVARM,
 }
 
 __all__ = [
@@ -37,6 +45,7 @@ __all__ = [
     "LIME",
     "METHODS",
     "RISE",
+    "SVARM",
     "Auto",
     "Estimate",
     "Estimator",
@@ -44,8 +53,11 @@ __all__ = [
     "LeverageSHAP",
     "Occlusion",
     "OddGP",
+    "OddSHAP",
+    "Owen",
     "Permutation",
     "Problem",
+    "RegressionMSR",
     "Session",
     "SmoothGP",
     "Sobol",
