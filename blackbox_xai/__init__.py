@@ -23,6 +23,7 @@ _PUBLIC = {
     "OracleError": "errors",
     "TooFewQueries": "errors",
     "Masks": "masks",
+    "StableOrder": "estimators.until",
     "StdError": "estimators.until",
     "TopK": "estimators.until",
 }

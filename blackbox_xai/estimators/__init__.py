@@ -18,7 +18,7 @@ from .rise import RISE
 from .smooth_gp import SmoothGP
 from .sobol import Sobol
 from .svarm import SVARM
-from .until import StdError, TopK
+from .until import StableOrder, StdError, TopK
 
 METHODS: dict[str, type[Estimator]] = {
     "auto": Auto,
@@ -61,6 +61,7 @@ __all__ = [
     "Session",
     "SmoothGP",
     "Sobol",
+    "StableOrder",
     "StdError",
     "TopK",
 ]

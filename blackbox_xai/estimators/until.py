@@ -4,13 +4,13 @@ until=...)``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
 
 from ..errors import InvalidInput
-from .base import Estimate
+from .base import Estimate, Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,48 @@ class TopK:
             if np.any(gap < z * np.sqrt(variance[first, j][:, None] + variance[rest, j][None])):
                 return False
         return True
+
+
+@dataclass(slots=True)
+class StableOrder:
+    """Ends when the most relevant players have stopped changing: for pictures, when the deletion order is stable.
+
+    Attributes
+    ----------
+    share : float, 0 < share < 1. Of the players, the most relevant ones that are compared.
+    agree : float, 0 < agree <= 1. Part of them that must be the same as at the look before (for every output).
+    looks : int, >= 1. Looks in a row that must agree.
+    least : int. Rows below which a run is not ended.
+
+    One rule serves one run: it remembers the last look.
+    """
+
+    share: float = 0.1
+    agree: float = 0.9
+    looks: int = 3
+    least: int = 100
+    _last: Floats | None = field(default=None, init=False, repr=False)
+    _agreed: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1 or not 0 < self.agree <= 1 or self.looks < 1:
+            raise InvalidInput(
+                f"StableOrder: share must lie in (0, 1), agree in (0, 1], looks be >= 1; got {self.share}, "
+                f"{self.agree}, {self.looks}."
+            )
+
+    def __call__(self, estimate: Estimate) -> bool:
+        values = estimate.values.reshape(len(estimate.values), -1)
+        count = max(1, round(self.share * len(values)))
+        top = np.zeros(values.shape, bool)
+        np.put_along_axis(top, np.argpartition(-values, count - 1, axis=0)[:count], True, axis=0)
+        last, self._last = self._last, top.astype(np.float64)
+        if last is None or last.shape != top.shape:
+            self._agreed = 0
+            return False
+        same = float((last * top).sum(axis=0).min()) / count
+        self._agreed = self._agreed + 1 if same >= self.agree else 0
+        return self._agreed >= self.looks and estimate.n_rows >= self.least
 
 
 def _early(e: Estimate) -> bool:
