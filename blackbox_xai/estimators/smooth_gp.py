@@ -13,7 +13,7 @@ from ..kernels import on_numpy
 from ..masks import Masks
 from ..samplers.coins import SmoothedCoins, balanced
 from .base import Bools, Estimate, Estimator, Floats, Problem, Session
-from .surrogate import Cells, Surrogate, fit, normal_scores, own_path
+from .surrogate import LENGTHS, Cells, Surrogate, fit, normal_scores, own_path, refined
 
 _STREAM_NOISE, _STREAM_LEVEL = 0x5300, 0x5301
 _TINY = 1e-4  # added to both odds: a probability of 0 or 1 has finite log-odds
@@ -27,7 +27,9 @@ class SmoothGP(Estimator):
     probability also as log-odds). Its ranking of the pixels is the fixed point: each pixel's effect is the mean
     gradient of the surrogate at the best 2%, 6%, ... 98% of the pixels, and at what is left without them. The
     first rows are smooth random masks; later ones are such prefixes of the ranking so far, with noise, and their
-    complements, so queries go where insertion and deletion will take the picture.
+    complements, so queries go where insertion and deletion will take the picture. Last, the rankings of a fine and
+    of a coarse prior move uphill in the area between the surrogate's own insertion and deletion curves and are
+    averaged; the values are dealt out in that order.
 
     Attributes
     ----------
@@ -45,7 +47,7 @@ class SmoothGP(Estimator):
     first: int = 160
     growth: float = 0.25
     sigma: tuple[float, float] = (0.049, 0.031)
-    noise: tuple[float, float] = (1.0, 0.5)
+    noise: tuple[float, float] = (0.6, 0.3)
     tilt: float = 1.5
     name: ClassVar[str] = "smoothgp"
     estimates: ClassVar[str] = "effects along the path of the own ranking, smoothed, scaled to the total"
@@ -133,11 +135,11 @@ class _Rounds(Session):
             self._fields = {turn: found}
         return self._fields[turn]
 
-    def _models(self, coverage: Floats, values: Floats) -> list[list[Surrogate]]:
+    def _models(self, coverage: Floats, values: Floats, lengths: tuple[float, ...] = LENGTHS) -> list[list[Surrogate]]:
         """For each target its surrogates: of the value, and of the log-odds where all values are probabilities."""
         odds = [c for c in range(values.shape[1]) if self._is_probability(values[:, c])]
         columns = [values, np.log((values[:, odds] + _TINY) / (1 - values[:, odds] + _TINY))]
-        made = fit(self._cells, coverage, np.concatenate(columns, axis=1))
+        made = fit(self._cells, coverage, np.concatenate(columns, axis=1), lengths)
         k = values.shape[1]
         return [[made[c]] + ([made[k + odds.index(c)]] if c in odds else []) for c in range(k)]
 
@@ -164,12 +166,19 @@ class _Rounds(Session):
         coverage = self._coverage(self.told)
         players = self._cells.sizes()
         maps, errors, notes = [], [], []
-        for models, total in zip(self._models(coverage, values), full - base):
-            field, path = own_path(models, coverage)
+        families = zip(*(self._models(coverage, values, (length,)) for length in LENGTHS))
+        for family, total in zip(families, full - base):
+            paths = [own_path(models, coverage) for models in family]
+            best = int(np.argmin([models[0].error for models in family]))
+            models, (field, path) = family[best], paths[best]
             value = models[0]
             own = value.gradient(path).mean(axis=0) * value.scale
             size = float(own @ field) / max(float(field @ field), 1e-300)
             effects = self._cells.spread(size * field / players)
+            if size > 0:  # the values stay, their order is the refined one
+                ranked = np.sum([refined(m, f) for m, (f, _) in zip(family, paths)], axis=0)
+                order = np.argsort(self._cells.spread(ranked), kind="stable")
+                effects[order] = np.sort(effects)
             summed = float(effects.sum())
             stretch = float(total) / summed if summed * total > 0 else 1.0
             stretch = stretch if 0.25 <= stretch <= 4 else 1.0

@@ -121,13 +121,14 @@ class Surrogate:
         return np.asarray(np.sqrt(np.maximum(prior - known, 0) * self.error / self.noise))
 
 
-def fit(cells: Cells, coverage: Floats, values: Floats) -> list[Surrogate]:
+def fit(cells: Cells, coverage: Floats, values: Floats, lengths: tuple[float, ...] = LENGTHS) -> list[Surrogate]:
     """One surrogate a column.
 
     Parameters
     ----------
     coverage : (m, c). Rows 2p and 2p + 1 are a pair: it is left out together.
     values : (m, q).
+    lengths : prior widths to choose from, in shorter sides of the grid.
 
     Width and noise have the smallest leave-one-pair-out error on at most 600 rows; above 1000 rows the process is
     carried by 1000 of them, spread evenly.
@@ -139,7 +140,7 @@ def fit(cells: Cells, coverage: Floats, values: Floats) -> list[Surrogate]:
     table = (values - mean) / np.where(scale > 0, scale, 1.0) * (scale > 0)
     few = _evenly(len(values), SEARCHED)
     best: list[tuple[float, float, float]] = [(np.inf, 0.0, 0.0)] * values.shape[1]
-    for share in LENGTHS:
+    for share in lengths:
         length = max(1.0, share * min(cells.grid))
         kernel, _ = _gram(coverage[few] @ cells.basis(length))
         for noise in NOISES:
@@ -222,14 +223,15 @@ def own_path(models: list[Surrogate], coverage: Floats, steps: int = 10) -> tupl
     Parameters
     ----------
     models : surrogates of one target (its value, and its log-odds where it is a probability).
-    coverage : (m, c). The fields start from the mean gradient there.
+    coverage : (m, c). The field starts from the mean gradient there (at most 600 rows, evenly spread).
 
     Returns
     -------
     field (c,) : sum over models of the mean gradient, each divided by its spread.
     path (2 * 24, c) : the rows at which the gradient was taken last.
     """
-    field = np.sum([unit(g.gradient(coverage).mean(axis=0)) for g in models], axis=0)
+    some = coverage[_evenly(len(coverage), SEARCHED)]
+    field = np.sum([unit(g.gradient(some).mean(axis=0)) for g in models], axis=0)
     path = prefixes(field)
     for _ in range(steps):
         new = np.sum([unit(g.gradient(path).mean(axis=0)) for g in models], axis=0)
@@ -238,9 +240,26 @@ def own_path(models: list[Surrogate], coverage: Floats, steps: int = 10) -> tupl
     return np.sum([unit(g.gradient(path).mean(axis=0)) for g in models], axis=0), path
 
 
-def prefixes(field: Floats) -> Floats:
+def refined(models: list[Surrogate], field: Floats, steps: int = 40) -> Floats:
+    """The field moved uphill in the area between the surrogate's insertion and deletion curves, (c,).
+
+    At each level only cells near the cut count: those with a larger gradient than their neighbours in rank go up.
+    """
+    edge, field = 0.3, unit(field)
+    for _ in range(steps):
+        shown = prefixes(field, edge)[: len(LEVELS)]
+        near, uphill = shown * (1 - shown), np.zeros(len(field))
+        for g in models:
+            both = g.gradient(shown) + g.gradient(1 - shown)
+            usual = (near * both).sum(axis=1, keepdims=True) / near.sum(axis=1, keepdims=True)
+            uphill += (near * (both - usual)).sum(axis=0)
+        field = unit(field + 0.15 * unit(uphill))
+    return field
+
+
+def prefixes(field: Floats, edge: float = 0.05) -> Floats:
     """Coverage (48, c) of the best 2%, 6%, ... 98% of the cells, with soft edges, and of the rest."""
     scaled = unit(field)
     cut = np.quantile(scaled, 1 - LEVELS)[:, None]
-    shown = 1 / (1 + np.exp(-np.clip((scaled - cut) / 0.05, -30, 30)))
+    shown = 1 / (1 + np.exp(-np.clip((scaled - cut) / edge, -30, 30)))
     return np.concatenate([shown, 1 - shown])
