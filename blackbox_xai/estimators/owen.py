@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..samplers.owen import OwenFlips
+from ..samplers.owen import OwenGrid
 from .base import Estimate, Estimator, Floats, Problem, Session
 
 
@@ -30,7 +30,7 @@ class Owen(Estimator):
         return int(min(2 ** min(p.n_players, 60), p.n_endpoints + 2 * (p.n_players + 1)))
 
     def _session(self, p: Problem) -> Session:
-        return _Derivative(p, OwenFlips(p.n_players, p.seed), name=self.name)
+        return _Derivative(p, OwenGrid(p.n_players, seed=p.seed), name=self.name)
 
 
 class _Derivative(Session):

@@ -1,46 +1,59 @@
-"""Multilinear sampling: coins at a random level, every one-player flip of them, and all the complements."""
+"""Owen sampling: along the diagonal of the multilinear extension, one coalition and its single flips a level."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import InvalidInput
-from ..kernels import on_numpy
+from ..kernels import dispatch, on_numpy
 from ..masks import Masks
-
-_STREAM = 0x0E17
+from .checks import STREAMS, check_players, check_rows, check_seed
+from .coins import balanced
 
 
 @dataclass(frozen=True, slots=True)
-class OwenFlips:
-    """A group: a coin row at a uniform level, its n flips, then the complements of these n + 1 rows.
+class OwenGrid:
+    """Blocks of rows: z, whose players are present with probability alpha, then z with player 0, 1, .. n - 1 flipped.
 
-    Levels of consecutive groups follow the golden ratio from a random start: each is uniform, together they
-    are even. Source: Okhrati & Lipani 2021, halved Owen sampling. Differs: a continuous level instead of a
-    grid with endpoints.
+    A block holds a marginal contribution of every player, f(z with i) - f(z without i); its mean over blocks is the
+    Shapley value. Levels alpha are stratified: a scrambled van der Corput sequence, uniform on 0..1.
+
+    Attributes
+    ----------
+    n_players : int.
+    seed : int, 0 <= seed < 2**64.
+    antithetic : bool. Levels in 0..1/2, and each block followed by its complement, row by row (levels 1 - alpha).
+
+    Source: Okhrati and Lipani 2021, halved Owen sampling. Differs: n + 1 rows a block in place of 2n, and stratified
+    levels in place of an equally weighted grid with both ends, which is biased.
     """
 
     n_players: int
-    seed: int = 0
+    seed: int = field(default=0, kw_only=True)
+    antithetic: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_players("OwenGrid", self.n_players)
+        check_seed("OwenGrid", self.seed)
 
     @property
     def group(self) -> int:
-        """Rows a base row: 2(n + 1)."""
-        return 2 * (self.n_players + 1)
+        """Rows a block, and its complement where antithetic."""
+        return (self.n_players + 1) * (2 if self.antithetic else 1)
 
     def draw(self, start: int, count: int) -> Masks:
-        """See `Sampler.draw`."""
-        n, group = self.n_players, self.group
-        if start < 0 or count < 0 or start % group or count % group:
-            raise InvalidInput(f"OwenFlips: rows {start}..{start + count} are negative or split a group of {group}.")
-        base = np.arange(start // group, (start + count) // group, dtype=np.uint64)
-        first = on_numpy.philox(self.seed, _STREAM, np.zeros(1, np.uint64), np.zeros(1, np.uint64))[0, 0]
-        edge = (np.uint64(first) + base * np.uint64(2654435769)) & np.uint64(0xFFFFFFFF)  # 2**32 / golden ratio
-        words = on_numpy.philox(self.seed, _STREAM, base[:, None], 1 + np.arange(-(-n // 4), dtype=np.uint64)[None])
-        z = words.reshape(len(base), -1)[:, :n] < edge[:, None]
-        change = np.concatenate([np.zeros((1, n), bool), np.eye(n, dtype=bool)])
-        rows = z[:, None, :] ^ change[None]
-        dense = np.concatenate([rows, ~rows], axis=1).reshape(count, n)
-        return Masks(on_numpy.pack(dense), n, start=start, group=group)
+        """See `Sampler.draw`. ``alpha`` (count,) is the level of the block."""
+        check_rows("OwenGrid", start, count, self.group)
+        first, blocks, n = start // self.group, count // self.group, self.n_players
+        term = balanced(int(self.seed), first, blocks)
+        cut = np.maximum(term >> np.uint64(1) if self.antithetic else term, np.uint64(1))
+        code = dispatch.pick(blocks * n)
+        base = code.coins(int(self.seed), STREAMS["OwenGrid"], first, cut, n, False)
+        flip = on_numpy.pack(np.concatenate([np.zeros((1, n), bool), np.eye(n, dtype=bool)]))
+        bits = base[:, None] ^ flip
+        alpha = np.repeat((cut / 2**32)[:, None], n + 1, axis=1)
+        if self.antithetic:
+            everyone = on_numpy.pack(np.ones((1, n), bool))
+            bits, alpha = np.concatenate([bits, bits ^ everyone], axis=1), np.concatenate([alpha, 1 - alpha], axis=1)
+        return Masks(bits.reshape(count, -(-n // 8)), n, start=start, group=self.group, alpha=alpha.reshape(count))
