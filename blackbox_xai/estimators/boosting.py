@@ -58,24 +58,24 @@ class Trees:
         )  # fmt: skip
         return phi
 
-    def odd_terms(self, d: int, orders: tuple[int, ...] = (3, 5)) -> tuple[NDArray[np.int64], Floats]:
-        """Walsh coefficients of the given odd orders: player sets (terms, 5), -1 where unused, and
+    def odd_terms(self, d: int, most: int = 7) -> tuple[NDArray[np.int64], Floats]:
+        """Walsh coefficients of the odd orders 3..most: player sets (terms, 7), -1 where unused, and
         coefficients.
 
         The leaf that needs the players of P present and those of N absent adds value 2**-p (-1)**|T and P|
         to the coefficient of every set T of its players (with (-1)**z as the basis).
         """
-        code, coefficient, count = np.zeros(1024, np.int64), np.zeros(1024), -1
+        if d > 500:
+            most = min(most, 5)  # a set is coded as one number below 2**63
+        code, coefficient, count = np.zeros(4096, np.int64), np.zeros(4096), -1
         while count < 0:
             code, coefficient = np.zeros(4 * len(code), np.int64), np.zeros(4 * len(code))
-            count = _terms()(
-                self.player, self.left, self.right, self.value, d, 3 in orders, 5 in orders, code, coefficient
-            )
+            count = _terms()(self.player, self.left, self.right, self.value, d, most, code, coefficient)
         unique, where = np.unique(code[:count], return_inverse=True)
         total = np.bincount(where, coefficient[:count], minlength=len(unique))
-        sets = np.full((len(unique), 5), -1, np.int64)
+        sets = np.full((len(unique), 7), -1, np.int64)
         rest = unique.copy()
-        for place in range(5):
+        for place in range(7):
             sets[:, place] = rest % (d + 1) - 1
             rest //= d + 1
         return sets, np.asarray(total, np.float64)
@@ -291,26 +291,22 @@ def _emit() -> Callable[..., Any]:
     import numba
 
     @numba.njit(cache=True, nogil=True)
-    def emit(who, side, v, base, three, five, code, coefficient, n):  # type: ignore[no-untyped-def]
-        """Terms of order 3 and 5 of one leaf with sorted players; returns the new count, -1 when out of
+    def emit(who, side, v, base, most, code, coefficient, n):  # type: ignore[no-untyped-def]
+        """Terms of odd order 3..most of one leaf with sorted players; returns the new count, -1 when out of
         room.
         """
-        for a in range(len(who)):
-            for b in range(a):
-                for c in range(b):
-                    sign3 = side[a] + side[b] + side[c]
-                    code3 = ((who[a] + 1) * base + who[b] + 1) * base + who[c] + 1
-                    if n + 1 + c * c >= len(code):
-                        return -1
-                    if three:
-                        code[n], coefficient[n] = code3, v if sign3 % 2 == 0 else -v
-                        n += 1
-                    if five:
-                        for e in range(c):
-                            for f in range(e):
-                                code[n] = (code3 * base + who[e] + 1) * base + who[f] + 1
-                                coefficient[n] = v if (sign3 + side[e] + side[f]) % 2 == 0 else -v
-                                n += 1
+        if n + (1 << len(who)) > len(code):
+            return -1
+        for subset in range(7, 1 << len(who)):
+            order, sign, number = 0, 0, 0
+            for a in range(len(who) - 1, -1, -1):
+                if subset >> a & 1:
+                    order += 1
+                    sign += side[a]
+                    number = number * base + who[a] + 1
+            if order % 2 == 1 and 3 <= order <= most:
+                code[n], coefficient[n] = number, v if sign % 2 == 0 else -v
+                n += 1
         return n
 
     return emit  # type: ignore[no-any-return]
@@ -323,7 +319,7 @@ def _terms() -> Callable[..., Any]:
     emit = _emit()
 
     @numba.njit(cache=True, nogil=True)
-    def terms(player, left, right, value, d, three, five, code, coefficient):  # type: ignore[no-untyped-def]
+    def terms(player, left, right, value, d, most, code, coefficient):  # type: ignore[no-untyped-def]
         """Terms of all leaves, with repeats; returns their number, -1 when out of room."""
         nodes = player.shape[1]
         todo = np.empty((nodes, 4), np.int64)
@@ -349,7 +345,7 @@ def _terms() -> Callable[..., Any]:
                     continue
                 place = np.argsort(who[:depth])
                 v = value[t, node] / 2.0**depth
-                n = emit(who[place], side[place], v, d + 1, three, five, code, coefficient, n)
+                n = emit(who[place], side[place], v, d + 1, most, code, coefficient, n)
                 if n < 0:
                     return -1
         return n

@@ -4,7 +4,7 @@ networks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,10 +14,12 @@ from .base import Estimate, Estimator, Floats, Problem, Session
 from .boosting import fit_trees
 from .interactions import pair_interactions
 from .network import fit_network
-from .odd_process import Additive, Kernel, Learned, Process, Products, Terms, fit_process
+from .odd_process import Additive, Kernel, Learned, Products, Terms, fit_process
 from .paired import PairedSession, Pairs, jackknife, regress, sandwich
+from .sparse import fit_sparse
 
-MOST_PAIRS = 3000  # above, the process is fitted in its features instead of between its rows
+MOST_PAIRS = 1000  # above, sparse regression alone where pairs are many a player
+SPARSE_FROM = 4  # pairs a player from which sparse regression is a candidate
 FEW_PAIRS = 8  # below, plain regression
 
 
@@ -37,7 +39,7 @@ class OddGP(Estimator):
     networks : bool. Also a small network, fitted to the answers and used by its predictions on pairs left
         out.
 
-    Cost: 2 + 2P coalitions; O(P**3) time up to 3000 pairs.
+    Cost: 2 + 2P coalitions; O(P**3) time, above 1000 pairs and 8n of them O(P**3 / 6) by sparse regression.
     Source: odd Walsh regression (Fumagalli et al. 2026, OddSHAP), with a prior over all sets instead of a
     few.
     """
@@ -92,23 +94,32 @@ def fit_odd(p: Pairs, column: int, *, networks: bool) -> tuple[Floats, Floats, d
     odd, even, total = odd / size, (even - even.mean()) / size, total / size
     u = np.concatenate([np.ones((1, n)), p.signs])
     y = np.append(total / 2, odd)
-    first = fit_process([Additive(np.full(n, 1 / n))], u, y, p.weight, variance=False)
-    parts = _parts(p, u, odd, even, first.phi)
+    own = replace(_column(p, column), odd=odd[:, None], even=even[:, None], base=p.base[:1] * 0, full=np.array([total]))
+    learned = None
     if networks and len(odd) >= 2 * n and 2 * len(odd) * n <= 200_000:
         ends = [(v[column] - p.even[:, column].mean()) / size for v in (p.full, p.base)]
-        parts["network"] = _network(p, odd, even, ends)
-    if len(odd) > MOST_PAIRS:
-        fit = _in_features(parts, u, y, p)
-        wider = 1.0
-    else:
-        fit = fit_process(list(parts.values()), u, y, p.weight)
-        plain = regress(_column(p, column))
-        if fit.left_out is not None and plain.rank == n - 1:  # the plain fit predicts pairs left out no worse: keep it
-            left = size * fit.left_out, plain.residual[:, 0] / np.maximum(1 - plain.leverage[:, 0], 1e-12)
-            if p.weight @ left[1] ** 2 <= p.weight @ left[0] ** 2:
-                return plain.phi[:, 0], sandwich(_column(p, column), plain)[:, 0] ** 2, {"regression": 1.0}
-        wider = _left_out_ratio(p, u, y, even, first.phi, parts, fit.scales)
+        learned = _network(p, odd, even, ends)
+    sparse = fit_sparse(own, learned) if len(odd) >= SPARSE_FROM * n else None
+    if sparse is not None and (len(odd) > MOST_PAIRS or sparse.left_out < 1e-16 * (p.weight @ odd**2)):
+        return size * sparse.phi, size**2 * sparse.variance, {"sparse": 1.0, "columns": sparse.columns}
+    u = np.concatenate([np.ones((1, n)), p.signs])
+    y = np.append(total / 2, odd)
+    first = fit_process([Additive(np.full(n, 1 / n))], u, y, p.weight, variance=False)
+    parts = _parts(p, u, odd, even, first.phi)
+    if learned is not None:
+        parts["network"] = learned
+    fit = fit_process(list(parts.values()), u, y, p.weight)
     assert fit.variance is not None
+    if fit.left_out is not None:  # keep what predicts pairs left out better
+        error = float(p.weight @ fit.left_out**2)
+        plain = regress(own)
+        if plain.rank == n - 1:
+            left = plain.residual[:, 0] / np.maximum(1 - plain.leverage[:, 0], 1e-12)
+            if p.weight @ left**2 <= error:
+                return size * plain.phi[:, 0], size**2 * sandwich(own, plain)[:, 0] ** 2, {"regression": 1.0}
+        if sparse is not None and sparse.left_out < error:
+            return size * sparse.phi, size**2 * sparse.variance, {"sparse": 1.0, "columns": sparse.columns}
+    wider = _left_out_ratio(p, u, y, even, first.phi, parts, fit.scales)
     phi = fit.phi + (total - fit.phi.sum()) / n
     named = {name: float(s) for name, s in zip([*parts, "noise"], fit.scales)}
     few = 1 + n / len(odd)  # the ratio itself is an estimate, and too low where pairs are few
@@ -194,7 +205,7 @@ def _parts(p: Pairs, u: Floats, odd: Floats, even: Floats, phi: Floats) -> dict[
     rest = odd - u[1:] @ phi / 2
     both = np.concatenate([p.z, ~p.z])
     for name, y in (("odd", np.concatenate([rest, -rest])), ("all", np.concatenate([rest + even, even - rest]))):
-        trees = fit_trees(both, y, rounds=200, leaves=8, depth=4, rate=0.1, smallest=2)
+        trees = fit_trees(both, y, rounds=120, leaves=8, depth=4, rate=0.1, smallest=2)
         sets, coefficient = trees.odd_terms(n)
         share = np.abs(coefficient)
         order = np.argsort(-share, kind="stable")
@@ -213,7 +224,7 @@ def _network(p: Pairs, odd: Floats, even: Floats, ends: list[Floats], folds: int
     n, pairs = p.z.shape[1], len(odd)
     z = np.concatenate([p.z, ~p.z, np.ones((1, n), bool), np.zeros((1, n), bool)])
     f = np.concatenate([even + odd, even - odd, ends])
-    whole = fit_network(z, f)
+    whole = fit_network(z, f, steps=120)
     top = whole.predict(z[-2:])
     values = np.append((top[0] - top[1]) / 2, np.zeros(pairs))
     fold, phi = np.arange(pairs) % folds, []
@@ -224,41 +235,3 @@ def _network(p: Pairs, odd: Floats, even: Floats, ends: list[Floats], folds: int
         phi.append(part.shapley())
     jackknifed = (folds - 1) * np.var(phi, axis=0)
     return Learned(values, whole.shapley(), jackknifed)
-
-
-def _in_features(parts: dict[str, Kernel], u: Floats, y: Floats, p: Pairs) -> Process:
-    """Many pairs: scales from a subset, then a ridge in the features of the main effects and the screened
-    terms.
-    """
-    n, m = u.shape[1], len(y)
-    kernels = list(parts.values())
-    pick = np.unique(np.linspace(0, m - 1, 350).astype(int))
-    chosen = [Learned(k.values[pick], k.phi, k.doubt) if isinstance(k, Learned) else k for k in kernels]
-    small = fit_process(chosen, u[pick], y[pick], p.weight[pick[1:] - 1], variance=False)
-    columns, prior, reads = [u], [np.full(n, 1e-12)], [2 * np.eye(n)]
-    for scale, k in zip(small.scales, kernels):
-        if isinstance(k, Additive):
-            prior[0] = prior[0] + scale * k.share
-        elif isinstance(k, Terms):
-            keep = slice(0, 1000)
-            cut = Terms(k.sets[keep], k.share[keep])
-            columns.append(cut.features(u))
-            prior.append(scale * cut.share + 1e-12)
-            reads.append(2 * cut.spread(n, 1))
-        elif isinstance(k, Learned):
-            columns.append(k.values[:, None])
-            prior.append(np.array([scale + 1e-12]))
-            reads.append(k.phi[:, None])
-    root = np.sqrt(np.concatenate(prior))
-    design, read = np.concatenate(columns, axis=1) * root, np.concatenate(reads, axis=1) * root
-    noise = small.scales[-1] * np.append(1e-6, p.weight.mean() / p.weight)
-    noise = noise + 1e-9
-    mean_square = (y**2).mean()
-    gram = design.T @ (design / noise[:, None])
-    gram[np.diag_indices(len(gram))] += 1
-    inverse = np.linalg.inv(gram)
-    coefficient = inverse @ (design.T @ (y / noise))
-    left = (y - design @ coefficient) / np.maximum(1 - np.einsum("mf,mf->m", design @ inverse, design) / noise, 1e-6)
-    spread = np.einsum("if,if->i", read @ inverse, read) * float((left[1:] ** 2 / noise[1:]).mean())
-    assert mean_square > 0
-    return Process(read @ coefficient, spread, left[1:], small.scales, small.evidence)

@@ -228,7 +228,7 @@ def _evidence(theta: Floats, grams: Floats, noise: Floats, y: Floats) -> tuple[f
 
 
 def fit_process(
-    kernels: list[Kernel], u: Floats, y: Floats, weight: Floats, *, subset: int = 350, steps: int = 30,
+    kernels: list[Kernel], u: Floats, y: Floats, weight: Floats, *, subset: int = 220, steps: int = 30,
     start: Floats | None = None, variance: bool = True,
 ) -> Process:  # fmt: skip
     """Scales by marginal likelihood, one solve, the read-out.

@@ -25,7 +25,7 @@ class OddSHAP(Estimator):
 
     Values sum to full - base. Standard errors: HC3, without the error of choosing the terms.
     Cost: 2 + 2P coalitions. Source: Fumagalli et al. 2026, OddSHAP. Differs: no player is ever dropped; the
-    trees are smaller; orders three and five.
+    trees are smaller; orders up to seven.
     """
 
     rows_a_term: int = 10
@@ -48,13 +48,13 @@ class _Sparse(PairedSession):
         n, parts = p.z.shape[1], []
         plain = regress(p).phi
         for k in range(p.odd.shape[1]):
-            sets = np.concatenate([np.arange(n)[:, None], np.full((n, 4), -1)], axis=1)
+            sets = np.concatenate([np.arange(n)[:, None], np.full((n, 6), -1)], axis=1)
             room = -(-(2 * len(p.z)) // self._rows) - n
             if room > 0 and n >= 3:
                 rest = p.odd[:, k] - p.signs @ plain[:, k] / 2
                 even = p.even[:, k] - p.even[:, k].mean()
                 y = np.concatenate([even + rest, even - rest])
-                trees = fit_trees(np.concatenate([p.z, ~p.z]), y, rounds=200, leaves=8, depth=6, rate=0.1, smallest=2)
+                trees = fit_trees(np.concatenate([p.z, ~p.z]), y, rounds=200, leaves=16, depth=7, rate=0.1, smallest=2)
                 found, coefficient = trees.odd_terms(n)
                 best = np.argsort(-np.abs(coefficient), kind="stable")[:room]
                 sets = np.concatenate([sets, found[best]])
