@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -29,6 +30,7 @@ from .players import Players
 
 Progress = bool | Callable[[int, int], None] | None
 Stop = Callable[[Estimate], bool]
+_SMOOTH = ("gefa", "smoothgp")  # methods that estimate slopes or fit a smooth surface
 WINDOW_BYTES = 1 << 26  # packed masks asked for at a time
 
 
@@ -94,6 +96,7 @@ class Run:
             players = make_players(x, players, baseline, groups, int(seed), pixels=estimator.on_grid)
         elif baseline is not None or groups is not None:
             raise InvalidInput("baseline and groups belong to the Players object; give them there.")
+        _warn_if_poor(oracle, estimator)
         made = cls.of(oracle, players, estimator, own, target, int(seed), Meter(oracle, own, open_store(store)))
         made.session()  # raises what there is to raise, before any query
         return made
@@ -297,6 +300,16 @@ class Run:
         lost = self.meter.ledger.lost  # spent without an answer: no longer to be planned on
         stages = (self.budget.limit - rows - lost, rows)
         return replace(self, stages=stages).run(progress=None, until=None, on_error="partial")
+
+
+def _warn_if_poor(oracle: Oracle, estimator: Estimator) -> None:
+    """Say so where a method expects numbers that vary smoothly and the model answers labels only."""
+    if oracle.outputs == "labels" and estimator.name in _SMOOTH:
+        warnings.warn(
+            f"{estimator.name} follows small changes of the score, and {oracle!r} answers labels only: its score jumps "
+            "or stays. Expect wide standard errors; kernelshap, permutation or rise suit labels.",
+            stacklevel=4,
+        )
 
 
 class _Until:

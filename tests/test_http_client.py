@@ -345,6 +345,9 @@ def test_poor_outputs(httpserver: HTTPServer) -> None:
     assert (a.full_values, a.base_values, a.target) == (1.0, 0.0, [1])
     np.testing.assert_allclose(a.values, 0.25, atol=1e-9)
     assert a.output_names == ("yes",)
+    remote = oracle(httpserver, outputs="labels", labels=("no", "yes"))
+    with remote as o, pytest.warns(UserWarning, match="answers labels only"):
+        explain(o, np.ones(4), baseline=np.zeros(4), budget=18, method="gefa")
 
 
 def test_it_works_inside_a_running_event_loop_and_after_pickling(httpserver: HTTPServer) -> None:
@@ -352,7 +355,7 @@ def test_it_works_inside_a_running_event_loop_and_after_pickling(httpserver: HTT
     o = pickle.loads(pickle.dumps(oracle(httpserver)))
 
     async def notebook() -> Any:
-        return explain(o, np.ones(4), baseline=np.zeros(4), budget=18)
+        return explain(o, np.ones(4), baseline=np.zeros(4), method="kernelshap", budget=18)
 
     a = asyncio.run(notebook())
     o.close()

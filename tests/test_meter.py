@@ -156,3 +156,29 @@ def test_sklearn_oracle() -> None:
     assert plain._predict(x).shape == (50,)
     with pytest.raises(InvalidInput, match="no predict_proba; it has predict"):
         SklearnOracle(LinearRegression(), method="predict_proba")
+
+
+@pytest.mark.parametrize("kind", ["rounded", "sampled"])
+def test_standard_errors_tell_the_truth_of_poor_outputs(kind: str) -> None:
+    """Rounded or sampled scores of a linear model: over many seeds the intervals cover its Shapley values."""
+    from blackbox_xai import explain
+
+    weights = np.array([0.31, -0.17, 0.23, 0.05, -0.09, 0.11, 0.02, 0.19, -0.13, 0.07])
+    rng = np.random.default_rng(0)
+
+    def model(x: Any) -> Any:
+        p = 0.3 + x @ weights / 2
+        return np.round(p, 1) if kind == "rounded" else rng.binomial(10, np.clip(p, 0, 1)) / 10
+
+    covered = []
+    options: dict[str, Any] = {"outputs": kind, "stochastic": kind == "sampled"}
+    truth = weights / 2
+    if kind == "rounded":  # the truth is that of the rounded model, by exact enumeration
+        oracle = CallableOracle(model, **options)
+        truth = explain(oracle, np.ones(10), baseline=np.zeros(10), budget=1024, method="kernelshap").values
+    for seed in range(60):
+        oracle = CallableOracle(model, **options)
+        a = explain(oracle, np.ones(10), baseline=np.zeros(10), budget=202, method="permutation", seed=seed)
+        assert a.std_error is not None
+        covered.append(np.abs(a.values - truth) <= 2.23 * a.std_error)  # Student, 10 degrees of freedom
+    assert 0.88 < np.mean(covered) < 0.995

@@ -58,14 +58,16 @@ def model(prompts: list[str]) -> Any:
 
 def test_a_linear_log_probability_is_recovered() -> None:
     p = PromptSegments("Be brief. Paris is far. Rome is near. Say no more.", "sentences")
-    a = explain(model, p.text, players=p, budget=18)
+    a = explain(model, p.text, players=p, method="kernelshap", budget=18)
     np.testing.assert_allclose(a.values, [0.5, 2, -1, 0], atol=1e-9)
 
 
 def test_iter_explain_ends_as_explain_does() -> None:
     p = PromptSegments("Be brief. Paris is far. Rome is near. Say no more. One. Two. Three. Four.", "sentences")
-    *parts, last = iter_explain(model, p.text, players=p, budget=120, every=30, seed=3, batch_size=8)
-    whole = explain(model, p.text, players=p, budget=120, seed=3)
+    *parts, last = iter_explain(
+        model, p.text, players=p, method="kernelshap", budget=120, every=30, seed=3, batch_size=8
+    )
+    whole = explain(model, p.text, players=p, method="kernelshap", budget=120, seed=3)
     assert len(parts) >= 3
     assert {a.status for a in parts} == {"partial: running"}
     assert [a.ledger["scored"] for a in parts] == sorted(a.ledger["scored"] for a in parts)
@@ -76,11 +78,11 @@ def test_iter_explain_ends_as_explain_does() -> None:
         sent.append(len(prompts))
         return model(prompts)
 
-    for _ in iter_explain(counted, p.text, players=p, budget=200, every=20, batch_size=8):
+    for _ in iter_explain(counted, p.text, players=p, method="kernelshap", budget=200, every=20, batch_size=8):
         break
     assert sum(sent) < 60
     with pytest.raises(InvalidInput, match="every"):
-        iter_explain(model, p.text, players=p, budget=20, every=0)
+        iter_explain(model, p.text, players=p, method="kernelshap", budget=20, every=0)
 
 
 def test_aexplain_lets_the_loop_go_on() -> None:
@@ -94,10 +96,10 @@ def test_aexplain_lets_the_loop_go_on() -> None:
                 await asyncio.sleep(0.001)
 
         task = asyncio.create_task(tick())
-        a = await aexplain(model, "Paris or Rome brief", budget=12)
+        a = await aexplain(model, "Paris or Rome brief", method="kernelshap", budget=12)
         task.cancel()
         return a, ticks
 
     a, ticks = asyncio.run(both())
-    assert np.array_equal(a.values, explain(model, "Paris or Rome brief", budget=12).values)
+    assert np.array_equal(a.values, explain(model, "Paris or Rome brief", method="kernelshap", budget=12).values)
     assert ticks > 0

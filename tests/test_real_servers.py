@@ -67,7 +67,7 @@ def test_mlserver(mlserver: tuple[str, Path]) -> None:
 def test_an_explanation_of_a_served_model_is_that_of_the_model(mlserver: tuple[str, Path]) -> None:
     url, interpreter = mlserver
     with HTTPOracle(url, "v2", model="m30") as oracle:
-        a = explain(oracle, ROWS[0], baseline=np.zeros(30), budget=400, target=1)
+        a = explain(oracle, ROWS[0], baseline=np.zeros(30), method="kernelshap", budget=400, target=1)
     ends = real.expected(interpreter, [np.zeros(30).tolist(), ROWS[0].tolist()])
     np.testing.assert_allclose([a.base_values, a.full_values], [ends[0][1], ends[1][1]], rtol=1e-12)
     np.testing.assert_allclose(a.values.sum(), a.full_values - a.base_values, atol=1e-9)

@@ -28,6 +28,13 @@ def select_in(c: Connection, table: Any, columns: tuple[Any, ...], oracle: int, 
     import sqlalchemy as sa
 
     rows: list[Any] = []
+    if c.dialect.name == "sqlite":  # the hot path, without building the statement anew each time
+        names = ", ".join(column.name for column in columns)
+        for some in chunks(keys):
+            marks = ", ".join("?" * len(some))
+            text = f"SELECT {names} FROM {table.name} WHERE oracle_id = ? AND key IN ({marks})"
+            rows += c.exec_driver_sql(text, (oracle, *some)).fetchall()
+        return rows
     for some in chunks(keys):
         rows += c.execute(sa.select(*columns).where(table.c.oracle_id == oracle, table.c.key.in_(some))).fetchall()
     return rows
@@ -44,14 +51,15 @@ def answers_of(c: Connection, oracle: int, keys: Sequence[bytes]) -> dict[bytes,
 def insert_new(c: Connection, table: Any, rows: list[dict[str, Any]]) -> int:
     """Insert what is not there yet; how many rows that were."""
     if c.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert
-    else:
-        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
-    if c.dialect.name != "sqlite":  # psycopg does not say how many rows of a batch were new; writers take turns
-        there = select_in(c, table, (table.c.key,), rows[0]["oracle_id"], [row["key"] for row in rows])
-        c.execute(insert(table).on_conflict_do_nothing(), rows)
-        return len(rows) - len(there)
-    return int(c.execute(insert(table).on_conflict_do_nothing(), rows).rowcount)
+        names = list(rows[0])
+        text = f"INSERT OR IGNORE INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+        return int(c.exec_driver_sql(text, [tuple(row.values()) for row in rows]).rowcount)
+    from sqlalchemy.dialects.postgresql import insert
+
+    # psycopg does not say how many rows of a batch were new; writers take turns, so it can be counted before
+    there = select_in(c, table, (table.c.key,), rows[0]["oracle_id"], [row["key"] for row in rows])
+    c.execute(insert(table).on_conflict_do_nothing(), rows)
+    return len(rows) - len(there)
 
 
 def delete_claims(c: Connection, oracle: int, keys: Sequence[bytes]) -> None:
@@ -60,17 +68,17 @@ def delete_claims(c: Connection, oracle: int, keys: Sequence[bytes]) -> None:
         c.execute(t.delete().where(t.c.oracle_id == oracle, t.c.key.in_(some)))
 
 
-def begin(c: Connection, oracle: int, account: Account, amount: Amount, state: str = "sent") -> Ticket:
+def begin(
+    c: Connection, oracle: int, account: Account, amount: Amount, held: list[Amount], state: str = "sent"
+) -> Ticket:
+    """Reserve and write an attempt down; what a memory budget gave is noted in `held`, for giving it back."""
     if account.memory is None:
         take(c, account, amount)
-        return Ticket(record(c, oracle, account, amount, state), amount)
-    account.memory._take(amount)
-    try:
+    else:
+        account.memory._take(amount)
+        held.append(amount)
         move(c, account, amount, 1)
-        return Ticket(record(c, oracle, account, amount, state), amount)
-    except BaseException:
-        account.memory._give(amount)
-        raise
+    return Ticket(record(c, oracle, account, amount, state), amount)
 
 
 def record(c: Connection, oracle: int, account: Account, amount: Amount, state: str) -> int:

@@ -226,8 +226,8 @@ class AnswerStore:
         t, now = tables().claims, time.time()
         with self._read() as c:
             rows = sql.select_in(c, t, (t.c.key, t.c.expires), oracle, keys)
-        held = {bytes(key) for key, expires in rows if expires > now}
-        return [key for key in keys if key not in held]
+        live = {bytes(key) for key, expires in rows if expires > now}
+        return [key for key in keys if key not in live]
 
     def acquire(
         self,
@@ -253,23 +253,23 @@ class AnswerStore:
         BudgetExhausted : the rows to send are not covered; nothing was claimed or reserved.
         """
 
-        def work(c: Connection) -> Acquired:
+        def work(c: Connection, held: list[Amount]) -> Acquired:
             t, now = tables(), time.time()
             found = sql.answers_of(c, oracle, keys)
             open_claims = sql.select_in(
                 c, t.claims, (t.claims.c.key, t.claims.c.budget_id, t.claims.c.expires), oracle,
                 [k for k in keys if k not in found],
             )  # fmt: skip
-            held = {bytes(key): (budget, expires) for key, budget, expires in open_claims}
-            busy = [k for k in keys if k in held and held[k][1] > now]
+            open_ = {bytes(key): (budget, expires) for key, budget, expires in open_claims}
+            busy = [k for k in keys if k in open_ and open_[k][1] > now]
             mine = [k for k in keys if k not in found and k not in busy]
             if not mine:
                 return Acquired(found, [], set(), busy, None)
-            stale = [k for k in mine if k in held]
-            repeats = {k for k in stale if held[k][0] == account.id}  # we may have paid for it before
+            stale = [k for k in mine if k in open_]
+            repeats = {k for k in stale if open_[k][0] == account.id}  # we may have paid for it before
             cost, tokens = bound(mine) if bound is not None else (0, 0)
             amount = Amount(len(mine) - len(repeats) + extra, len(repeats), cost, tokens)
-            ticket = sql.begin(c, oracle, account, amount)
+            ticket = sql.begin(c, oracle, account, amount, held)
             if stale:
                 sql.delete_claims(c, oracle, stale)
             c.execute(
@@ -297,9 +297,9 @@ class AnswerStore:
         BudgetExhausted : it is not covered; nothing was reserved.
         """
 
-        def work(c: Connection) -> Ticket:
+        def work(c: Connection, held: list[Amount]) -> Ticket:
             t = tables().claims
-            ticket = sql.begin(c, oracle, account, amount)
+            ticket = sql.begin(c, oracle, account, amount, held)
             for some in sql.chunks(keys):
                 c.execute(
                     t.update()
@@ -317,7 +317,7 @@ class AnswerStore:
         ------
         BudgetExhausted : it is not covered; nothing was reserved.
         """
-        return self._undoing(account, lambda c: sql.begin(c, oracle, account, amount))  # type: ignore[no-any-return]
+        return self._undoing(account, lambda c, held: sql.begin(c, oracle, account, amount, held))  # type: ignore[no-any-return]
 
     def hold(self, budget: SharedBudget, amount: Amount) -> None:
         """Move a shared budget's counter without an answer in view; the ledger shows it as an attempt of its
@@ -331,7 +331,7 @@ class AnswerStore:
 
         def work(c: Connection) -> None:
             if min(amount) >= 0:
-                sql.begin(c, 0, account, amount, state="held")
+                sql.begin(c, 0, account, amount, [], state="held")
             else:
                 sql.move(c, account, amount, 1)
                 sql.record(c, 0, account, amount, "held")
@@ -427,24 +427,22 @@ class AnswerStore:
         ]
         self._write(lambda c: sql.insert_new(c, tables().answers, rows), durable=True)
 
-    def _undoing(self, account: Account, work: Callable[[Connection], Any]) -> Any:
-        """Write; what a memory budget gave is taken back when the transaction does not hold."""
+    def _undoing(self, account: Account, work: Callable[[Connection, list[Amount]], Any]) -> Any:
+        """Write; what `work` took from a memory budget (and noted) goes back when the transaction does not hold."""
         taken: list[Amount] = []
 
-        def counted(c: Connection) -> Any:
-            if taken and account.memory is not None:  # the transaction is being repeated
+        def give_back() -> None:
+            while taken and account.memory is not None:
                 account.memory._give(taken.pop())
-            result = work(c)
-            ticket = result.ticket if isinstance(result, Acquired) else result
-            if ticket is not None:
-                taken.append(ticket.taken)
-            return result
+
+        def counted(c: Connection) -> Any:
+            give_back()  # the transaction is being repeated
+            return work(c, taken)
 
         try:
             return self._write(counted, durable=False)
         except BaseException:
-            if taken and account.memory is not None:
-                account.memory._give(taken.pop())
+            give_back()
             raise
 
 

@@ -115,9 +115,8 @@ class Writer:
         connection = self._connection
         if not self._lite:
             with connection.begin():
-                if not (durable and self._sync):
-                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY})")
+                lazy = "" if durable and self._sync else "set_config('synchronous_commit', 'off', true), "
+                connection.exec_driver_sql(f"SELECT {lazy}pg_advisory_xact_lock({_ADVISORY})")
                 yield connection
             return
         level = "FULL" if durable and self._sync else "NORMAL"
