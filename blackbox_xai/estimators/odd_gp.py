@@ -71,6 +71,8 @@ class OddSession(PairedSession):
             shown = error if np.all(np.isfinite(error)) else None
             pairs = pair_interactions(p) if self._interactions else None
             return self._estimate(p.base, p.full, fit.phi, shown, pairs, solved="regression", pairs=len(p.z))
+        import scipy.linalg
+        import scipy.optimize  # noqa: F401 - before the limit: it binds only the libraries that are loaded by then
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):
