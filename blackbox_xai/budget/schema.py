@@ -24,10 +24,6 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {  # from version -> statements that le
         "ALTER TABLE attempts ADD COLUMN tokens_out BIGINT NOT NULL DEFAULT 0",
     ),
 }
-ADDED = {  # what version 1 did not have; `create_all` must not meet it halfway
-    "budgets": ("max_cost", "cost", "max_tokens", "tokens"),
-    "attempts": ("cost", "tokens_in", "tokens_out"),
-}
 
 
 class StoreError(BlackboxXaiError):

@@ -101,10 +101,6 @@ class Oracle(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, batch_size={self.batch_size})"
 
-    def buffer(self, rows: int, shape: tuple[int, ...], dtype: Any) -> Batch | None:
-        """Memory to compose a batch into, or None: the players then allocate a numpy array."""
-        return None
-
     @abstractmethod
     def _predict(self, batch: Batch) -> Floats:
         """Score a batch: (rows, k) or (rows,). Called by the meter alone, which counts and checks."""

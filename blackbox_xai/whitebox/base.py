@@ -18,7 +18,6 @@ from ..players.baselines import image_baseline
 from ..players.image import as_image
 
 Tensor = Any
-Forward = Callable[[Tensor], Tensor]
 
 
 class Reference(ABC):
