@@ -14,6 +14,7 @@ from .sklearn import SklearnOracle
 
 _LAZY = {
     "OnnxOracle": "onnx_model",
+    "OpenVinoOracle": "openvino_model",
     "TorchOracle": "torch_module",
     "TransformersOracle": "transformers_text",
     "HTTPOracle": "http",

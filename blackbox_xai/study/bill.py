@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .cells import Desk, Shares, judge_of, made_run, nested, score_cost
+from .cells import Bench, made_run, nested
 from .rehearsal import rows_of
 from .results import Results
 from .spec import Cell, Made, Study
@@ -57,15 +57,16 @@ def bill_of(made: Made, results: Results | None = None, *, whole: bool = False) 
     """The bill of a study whose subject is at hand; `whole`: with every budget spent to the last row."""
     done: set[Cell] = results.done() if results is not None else set()
     prepared = results.prepared() if results is not None else set()
-    shares = Shares(made, Desk(results or Results(":memory:")))
     explaining = {(m.label, b): 0 for m in made.study.all_methods for b in made.study.budgets}
     refused: dict[tuple[str, int], str] = {}
     judging = shared = todo = 0
-    judged = [score_cost(made, judge_of(made, i)) for i in made.subject.instances]
-    for instance, rows in zip(made.subject.instances, judged):
+    judged = []
+    for instance in made.subject.instances:
+        bench = Bench(made, instance)
+        judged.append(bench.cost())
         if instance.name not in prepared:
-            shared += shares.cost(instance)
-            judging += rows * len(made.subject.references)
+            shared += bench.shared_cost()
+            judging += judged[-1] * len(made.subject.references)
     for chain in made.chains():
         cells = made.cells(chain)
         if all(c in done for c in cells):

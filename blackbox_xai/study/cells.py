@@ -31,10 +31,13 @@ _RANDOM_STREAM = 0xE3
 _EXACT = 4096  # maps of so many players are kept to the bit; larger ones are for pictures
 
 
-def judge_of(made: Made, instance: Instance) -> Players:
-    """The players that scores use: equal for all methods, so that their figures can be compared."""
-    judge = made.study.judge
-    kind, operator = judge.get("players"), judge.get("replacement")
+def judge_of(made: Made, instance: Instance, operator: Any = None) -> Players:
+    """The players that scores use: equal for all methods, so that their figures can be compared.
+
+    operator : what absent players become; None is the study's ``judge["replacement"]``.
+    """
+    kind = made.study.judge.get("players")
+    operator = made.study.judge.get("replacement") if operator is None else operator
     players: Players
     if isinstance(instance.players, Players):
         players = instance.players
@@ -46,6 +49,71 @@ def judge_of(made: Made, instance: Instance) -> Players:
     if operator is None:
         return replaced(players, "mean") if players.noisy else players
     return replaced(players, operator)
+
+
+class Bench:
+    """Where an instance is scored: its players under each replacement that a score asks for, and one budget.
+
+    Parameters
+    ----------
+    budget : rows that may be sent; None: nothing will be.
+    """
+
+    def __init__(self, made: Made, instance: Instance, store: AnswerStore | None = None) -> None:
+        self.made, self.instance, self.store = made, instance, store
+        self.scores = made.study.all_scores
+        self.judge = judge_of(made, instance)
+        self._judges: dict[str, Players] = {"None": self.judge}
+        for score in self.scores:
+            if repr(score.replacement) not in self._judges:
+                self._judges[repr(score.replacement)] = judge_of(made, instance, score.replacement)
+
+    def players(self, score: Score) -> Players:
+        """The players under a score's own replacement."""
+        return self._judges[repr(score.replacement)]
+
+    def cost(self) -> int:
+        """Rows that scoring one cell may send."""
+        return sum(s.cost(self.players(s)) * self.players(s).cost for s in self.scores)
+
+    def shared_cost(self) -> int:
+        """Rows that all cells share."""
+        return sum(s.shared_cost(self.players(s)) * self.players(s).cost for s in self.scores)
+
+    def open(self, budget: int) -> Evaluations:
+        """Evaluations that share a budget and, a replacement, their answers."""
+        return Evaluations(self, QueryBudget(budget))
+
+
+class Evaluations:
+    """One evaluation a replacement, made when first asked for."""
+
+    def __init__(self, bench: Bench, budget: QueryBudget) -> None:
+        self.bench, self.budget = bench, budget
+        self._made: dict[str, Evaluation] = {}
+
+    def of(self, score: Score) -> Evaluation:
+        """The evaluation under a score's replacement."""
+        bench, key = self.bench, repr(score.replacement)
+        if key not in self._made:
+            self._made[key] = Evaluation(
+                bench.made.oracle,
+                bench.players(score),
+                target=bench.instance.target,
+                budget=self.budget,
+                store=bench.store,
+            )
+        return self._made[key]
+
+    @property
+    def rows_sent(self) -> int:
+        """Rows scored so far."""
+        return sum(e.rows_sent for e in self._made.values())
+
+    @property
+    def seconds_model(self) -> float:
+        """Seconds inside the model so far."""
+        return sum(e.seconds_model for e in self._made.values())
 
 
 def mapped(attribution: Attribution, judge: Players) -> Floats:
@@ -85,38 +153,31 @@ class Shares:
     def __init__(self, made: Made, desk: Desk) -> None:
         self.made, self.desk, self.results = made, desk, desk.results
 
-    def cost(self, instance: Instance) -> int:
-        """Rows to send once for an instance."""
-        judge = judge_of(self.made, instance)
-        return sum(s.shared_cost(judge) for s in self.made.study.all_scores) * judge.cost
-
     def prepare(self, number: int) -> int:
         """Make and keep them; returns the rows sent. References become cells of budget 0."""
         made, instance = self.made, self.made.subject.instances[number]
-        judge = judge_of(made, instance)
-        reserved = self.cost(instance)
+        bench = Bench(made, instance, self.desk.answers())
+        reserved = bench.shared_cost()
         self.results.reserve(reserved)
         maps: dict[str, Floats] = {}
         references: dict[str, tuple[Attribution, float]] = {}
         sent = 0
-        e = Evaluation(made.oracle, judge, target=instance.target, budget=reserved, store=self.desk.answers())
+        e = bench.open(reserved)
         try:
             for name, function in made.subject.references.items():
                 begin = time.perf_counter()
                 found = function(instance)
                 references[name] = (found, time.perf_counter() - begin)
-                maps[name] = mapped(found, judge)
+                maps[name] = mapped(found, bench.judge)
             for place, score in enumerate(made.study.all_scores):
-                arrays = score.prepare(e, maps)
-                if arrays:
-                    self.results.share(instance.name, f"score {place}", arrays)
+                if score.shares:
+                    self.results.share(instance.name, f"score {place}", score.prepare(e.of(score), maps))
             sent = e.rows_sent
         finally:
             self.results.give_back(reserved - e.rows_sent)
         shared = self.results.shared(instance.name)
         for name, (found, seconds) in references.items():
-            cell = Cell(instance.name, name, 0, 0)
-            self._reference(cell, found, maps[name], judge, instance, shared, seconds, number)
+            self._reference(Cell(instance.name, name, 0, 0), found, maps[name], bench, shared, seconds, number)
         self.results.share(instance.name, "ready", {"rows": np.array(sent)})
         return sent
 
@@ -125,39 +186,26 @@ class Shares:
         cell: Cell,
         found: Attribution,
         values: Floats,
-        judge: Players,
-        instance: Instance,
+        bench: Bench,
         shared: dict[str, Shared],
         seconds: float,
         number: int,
     ) -> None:
-        rows = score_cost(self.made, judge)
+        rows = bench.cost()
         self.results.reserve(rows)
-        numbers, judged, _ = scored(self.made, self.desk, judge, instance, values, shared)
+        numbers, judged, _ = scored(bench, values, shared)
         outcome = Outcome(cell, "ok", numbers, 0, 0, judged, seconds, seconds)
-        kept = shown(found) if number < self.made.study.keep_maps else None
-        self.results.add(outcome, kept, unspent=rows - judged)
+        self.results.add(outcome, kept_of(self.made, number, found, values), unspent=rows - judged)
 
 
-def score_cost(made: Made, judge: Players) -> int:
-    """Rows that scoring one cell may send."""
-    return sum(s.cost(judge) for s in made.study.all_scores) * judge.cost
-
-
-def scored(
-    made: Made, desk: Desk, judge: Players, instance: Instance, values: Floats, shared: dict[str, Shared]
-) -> tuple[dict[str, float], int, float]:
+def scored(bench: Bench, values: Floats, shared: dict[str, Shared]) -> tuple[dict[str, float], int, float]:
     """All scores of one map: numbers, rows sent, seconds in the model."""
-    budget = score_cost(made, judge)
-    e = Evaluation(made.oracle, judge, target=instance.target, budget=budget, store=desk.answers())
+    e = bench.open(bench.cost())
     numbers: dict[str, float] = {}
-    for place, score in enumerate(made.study.all_scores):
-        numbers.update(_one(score, e, values, shared.get(f"score {place}", {})))
+    for place, score in enumerate(bench.scores):
+        found = score.score(e.of(score), values, shared.get(f"score {place}", {}))
+        numbers.update({score.called(name): float(v) for name, v in found.items()})
     return numbers, e.rows_sent, e.seconds_model
-
-
-def _one(score: Score, e: Evaluation, values: Floats, shared: Shared) -> dict[str, float]:
-    return {name: float(v) for name, v in score.score(e, values, shared).items()}
 
 
 def nested(small: Run, large: Run) -> bool:
@@ -221,43 +269,42 @@ class ChainRun:
         if not todo:
             return
         self._recall(todo[0])
-        judge = judge_of(self.made, self.instance)
+        bench = Bench(self.made, self.instance, self.desk.answers())
         shared = self.results.shared(self.instance.name)
         for cell in todo:
-            yield self._cell(cell, judge, shared)
+            yield self._cell(cell, bench, shared)
         self._file().unlink(missing_ok=True)
 
-    def _cell(self, cell: Cell, judge: Players, shared: dict[str, Shared]) -> Outcome:
+    def _cell(self, cell: Cell, bench: Bench, shared: dict[str, Shared]) -> Outcome:
         begin = time.perf_counter()
         reserved = sent = 0
         before = self._used()
         try:
             fresh = max(0, cell.budget - before) if self._continues(cell) else cell.budget
-            wanted = (0 if self.method.estimator is None else fresh) + score_cost(self.made, judge)
+            wanted = (0 if self.method.estimator is None else fresh) + bench.cost()
             self.results.reserve(wanted)
             reserved = wanted
-            attribution, inside = self._explained(cell, judge)
+            attribution, inside = self._explained(cell, bench.judge)
             paid = int(attribution.ledger.get("scored", 0))
             sent, used = paid - (before if self._continued else 0), paid + int(attribution.ledger.get("from_store", 0))
-            values = mapped(attribution, judge)
-            numbers, judged, more = scored(self.made, self.desk, judge, self.instance, values, shared)
+            values = mapped(attribution, bench.judge)
+            numbers, judged, more = scored(bench, values, shared)
             seconds = time.perf_counter() - begin
             outcome = Outcome(cell, "ok", numbers, sent, used, judged, seconds, inside + more)
-            first = cell.seed == self.made.study.seeds[0]
-            keep = first and self.chain.instance < self.made.study.keep_maps
+            kept = kept_of(self.made, self.chain.instance, attribution, values, cell.seed)
             self._remember(cell, attribution)
-            self.results.add(outcome, shown(attribution) if keep else None, unspent=reserved - sent - judged)
+            self.results.add(outcome, kept, unspent=reserved - sent - judged)
         except Exception as error:
             # A direct run knows what it sent; of the rest it is not known, so it stays spent.
-            kept = (
+            spent = (
                 reserved
                 if self._cap is None or sent
                 else min(reserved, self._cap.used - (before if self._continued else 0))
             )
             self._last = self._cap = None
             text = f"{type(error).__name__}: {error}"
-            outcome = Outcome(cell, "failed", {}, kept, 0, 0, time.perf_counter() - begin, 0.0, text)
-            self.results.add(outcome, unspent=reserved - kept)
+            outcome = Outcome(cell, "failed", {}, spent, 0, 0, time.perf_counter() - begin, 0.0, text)
+            self.results.add(outcome, unspent=reserved - spent)
         return outcome
 
     def _used(self) -> int:
@@ -336,6 +383,22 @@ def _random(judge: Players, instance: int, seed: int) -> Attribution:
     words = on_numpy.philox(seed, _RANDOM_STREAM, row, np.array(instance, np.uint64))[..., 0]
     layout = {"grid": list(judge.grid)} if judge.grid is not None else {}
     return Attribution(words / 2.0**32 - 0.5, 0.0, 0.0, kind=judge.kind, layout=layout, method="random", seed=seed)
+
+
+def kept_of(
+    made: Made, number: int, attribution: Attribution, values: Floats, seed: int | None = None
+) -> dict[str, NDArray[Any]] | None:
+    """What is stored of a cell beside its numbers: a picture's needs, the values that dataset scores read, or None."""
+    first = seed is None or seed == made.study.seeds[0]
+    if first and number < made.study.keep_maps:
+        kept = shown(attribution)
+    elif made.study.all_group_scores:
+        kept = {}
+    else:
+        return None
+    if "map" not in kept or kept["map"].size != values.size:
+        kept["values"] = values if values.size <= _EXACT else values.astype(np.float32)
+    return kept
 
 
 def shown(attribution: Attribution) -> dict[str, NDArray[Any]]:

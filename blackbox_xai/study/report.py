@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import InvalidInput, need
 from .results import COLUMNS, Results
-from .scores import BETTER
+from .scores import better
 from .statistics import Entry, Statistics, statistics
 
 # Okabe and Ito's palette, told apart by colour-blind eyes; markers and dashes tell the lines apart in grey.
@@ -179,13 +179,14 @@ def _limits(ax: Any, metric: str, means: list[float]) -> None:
 
 
 def _title(metric: str) -> str:
-    words = {"auc": "AUC", "aopc": "AOPC", "k": "k"}
-    text = " ".join(words.get(w, w) for w in metric.split("_"))
-    return text[:1].upper() + text[1:]
+    words = {"auc": "AUC", "aopc": "AOPC"}
+    number, _, replacement = metric.partition(":")
+    text = " ".join(words.get(w, w) for w in number.split("_"))
+    return text[:1].upper() + text[1:] + (f", {replacement}" if replacement else "")
 
 
 def _arrow(metric: str) -> str:
-    return {"high": " (higher is better)", "low": " (lower is better)"}.get(BETTER.get(metric, ""), "")
+    return {"high": " (higher is better)", "low": " (lower is better)"}.get(better(metric) or "", "")
 
 
 def _image(figure: Any, label: str) -> str:

@@ -67,7 +67,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     results = Results(database or out)
     made = study.made()
-    described = study.described()
+    described = made.described()
     results.begin(described, study.limit)
     results.note(versions=versions(), machine=machine(), references=sorted(made.subject.references))
     if study.limit is not None:

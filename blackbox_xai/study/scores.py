@@ -21,12 +21,21 @@ Shared = dict[str, NDArray[Any]]
 class Score(ABC):
     """A score of a study.
 
-    name : in TOML. better : {number's name: "high" or "low"}, or {} where neither is.
+    name : in TOML. better : {number's name: "high" or "low"}, or {} where neither is. shares : whether `prepare` makes
+    something.
+    replacement : what absent players become for this score, see `metrics.replaced`; None is the study's judge. Its
+        numbers are then called after it, such as "deletion_auc:grey".
     """
 
     name: ClassVar[str]
     better: ClassVar[dict[str, str]] = {}
+    shares: ClassVar[bool] = False
     reference: str | None = None
+    replacement: Any = None
+
+    def called(self, number: str) -> str:
+        """A number's name in tables."""
+        return number if self.replacement is None else f"{number}:{self.replacement}"
 
     def cost(self, judge: Players) -> int:
         """Coalitions a cell, at most."""
@@ -50,17 +59,19 @@ class Deletion(Score):
     """Deletion curve, most relevant first."""
 
     steps: int = 25
+    replacement: Any = None
     name: ClassVar[str] = "deletion"
-    better: ClassVar[dict[str, str]] = {"deletion_auc": "low", "deletion_aopc": "high"}
+    better: ClassVar[dict[str, str]] = {"deletion_auc": "low", "deletion_aopc": "high", "deletion_aopc_relative": "high"}
 
     def cost(self, judge: Players) -> int:
         """See `metrics.deletion`."""
         return metrics.curve_cost(judge.n_players, steps=self.steps)
 
     def score(self, e: metrics.Evaluation, values: Floats, shared: Shared) -> dict[str, float]:
-        """AUC and absolute AOPC."""
+        """AUC, absolute AOPC, and where the clean score is positive AOPC relative to it."""
         curve = metrics.deletion(e, None, values, steps=self.steps)
-        return {"deletion_auc": curve.auc, "deletion_aopc": curve.aopc_absolute}
+        relative = {"deletion_aopc_relative": curve.aopc} if curve.values[0] > 0 else {}
+        return {"deletion_auc": curve.auc, "deletion_aopc": curve.aopc_absolute, **relative}
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class Insertion(Score):
     """Insertion curve, most relevant first."""
 
     steps: int = 25
+    replacement: Any = None
     name: ClassVar[str] = "insertion"
     better: ClassVar[dict[str, str]] = {"insertion_auc": "high"}
 
@@ -85,6 +97,7 @@ class Gap(Score):
     """Deletion AUC least relevant first, minus most relevant first."""
 
     steps: int = 25
+    replacement: Any = None
     name: ClassVar[str] = "gap"
     better: ClassVar[dict[str, str]] = {"deletion_gap": "high"}
 
@@ -104,7 +117,9 @@ class Fidelity(Score):
     n: int = 200
     probability: float = 0.2
     cells: int = 9
+    replacement: Any = None
     name: ClassVar[str] = "fidelity"
+    shares: ClassVar[bool] = True
     better: ClassVar[dict[str, str]] = {"fidelity": "high"}
 
     def shared_cost(self, judge: Players) -> int:
@@ -126,7 +141,9 @@ class Infidelity(Score):
     """Normalised infidelity from one pool an instance; for attributions in the units of the score."""
 
     n: int = 200
+    replacement: Any = None
     name: ClassVar[str] = "infidelity"
+    shares: ClassVar[bool] = True
     better: ClassVar[dict[str, str]] = {"infidelity": "low"}
 
     def shared_cost(self, judge: Players) -> int:
@@ -148,6 +165,7 @@ class Shapley(Score):
 
     k: int = 3
     name: ClassVar[str] = "shapley"
+    shares: ClassVar[bool] = True
     better: ClassVar[dict[str, str]] = {
         "shapley_relative_error": "low",
         "shapley_spearman": "high",
@@ -178,6 +196,7 @@ class Reference(Score):
 
     reference: str = ""
     name: ClassVar[str] = "reference"
+    shares: ClassVar[bool] = True
     better: ClassVar[dict[str, str]] = {"reference_spearman": "high", "reference_cosine": "high"}
 
     def prepare(self, e: metrics.Evaluation, maps: Mapping[str, Floats]) -> dict[str, NDArray[Any]]:
@@ -198,6 +217,7 @@ class Sufficiency(Score):
     """What the top k alone recover, and what is lost without them."""
 
     k: int = 5
+    replacement: Any = None
     name: ClassVar[str] = "sufficiency"
     better: ClassVar[dict[str, str]] = {"top_k_recovered": "high", "top_k_lost": "high"}
 
@@ -246,7 +266,12 @@ _ALL: tuple[type[Score], ...] = (
     Magnitude,
 )
 SCORES: dict[str, type[Score]] = {s.name: s for s in _ALL}
-BETTER: dict[str, str] = {number: way for s in _ALL for number, way in s.better.items()}
+_BETTER: dict[str, str] = {number: way for s in _ALL for number, way in s.better.items()}
+
+
+def better(number: str) -> str | None:
+    """Which way a number of a table is good: "high", "low", or None where neither is."""
+    return _BETTER.get(number.partition(":")[0])
 
 
 def _frozen(p: metrics.Pool) -> dict[str, NDArray[Any]]:

@@ -41,11 +41,14 @@ class Subject:
     oracle : an oracle, or anything `as_oracle` wraps.
     instances : the inputs.
     references : name -> function (Instance) -> Attribution; drawn as lines, they cost no query.
+    facts : plain values that say what answers, such as a runtime and its precision; shown in the report. A study
+        resumes only where they are the same.
     """
 
     oracle: Any
     instances: Sequence[Instance]
     references: Mapping[str, Callable[[Instance], Attribution]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,11 @@ class Study:
         """The scores, as records."""
         return tuple(s for s in self.scores if isinstance(s, Score))
 
+    @property
+    def all_group_scores(self) -> tuple[Any, ...]:
+        """The scores of several maps together."""
+        return ()
+
     def described(self) -> dict[str, Any]:
         """Plain values that say what the study is: what must not change when it is resumed."""
         return {
@@ -182,6 +190,12 @@ class Made:
     study: Study
     subject: Subject
     oracle: Oracle
+
+    def described(self) -> dict[str, Any]:
+        """As `Study.described`, with the subject's facts."""
+        facts = {"facts": _plain(dict(self.subject.facts))} if self.subject.facts else {}
+        described = self.study.described()
+        return {**described, "settings": {**described["settings"], **facts}}
 
     def chains(self) -> Iterator[Chain]:
         """All units of work, in order: instances outermost."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .scores import BETTER
+from .scores import better
 
 Floats = NDArray[np.float64]
 
@@ -110,9 +110,10 @@ def _winner(metric: str, cells: Mapping[tuple[str, int], Mapping[tuple[str, int]
     """The method that beats every other one in paired tests, or None."""
     from scipy.stats import t
 
-    if metric not in BETTER or len(cells) < 2:
+    way = better(metric)
+    if way is None or len(cells) < 2:
         return None
-    sign = 1.0 if BETTER[metric] == "high" else -1.0
+    sign = 1.0 if way == "high" else -1.0
     units = {key: _units(v) for key, v in cells.items()}
     means = {key: sign * float(np.mean(list(u.values()))) for key, u in units.items() if u}
     if len(means) < 2:

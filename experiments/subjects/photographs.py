@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
+import importlib.util
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from blackbox_xai import Attribution
-from blackbox_xai.oracles import TorchOracle
+from blackbox_xai.oracles import OnnxOracle, OpenVinoOracle, Oracle, TorchOracle
 from blackbox_xai.players import Blur
 from blackbox_xai.study import Instance, Subject
 from blackbox_xai.whitebox import IntegratedGradients, SmoothGrad
@@ -27,14 +30,22 @@ def subject(
     side: int | None = None,
     batch_size: int = 16,
     references: bool = True,
+    runtime: str = "auto",
+    precision: str = "f32",
+    threads: int = 1,
+    sigma: float = 5.0,
 ) -> Subject:
-    """The class that the model gives each photograph, explained against a blurred copy (sigma 10).
+    """The class that the model gives each photograph, explained against a blurred copy.
 
     Parameters
     ----------
     data : directory with .jpg files, taken in order of name.
     architecture : "efficientnet_lite0" (weights from its package), or torchvision's "inception_v3" (side 299) or
         "vit_b_16" (side 224) with a state dict in `weights`, or `random_weights` for a trial.
+    runtime : "openvino", "onnx" (ONNX Runtime) or "torch": what answers queries; "auto" is the first installed. The
+        references look inside the torch module whatever answers.
+    precision : "f32" or "bf16", for OpenVINO; the others compute in f32.
+    sigma : float, pixels at side 224. Of the blur that absent pixels show.
     """
     from PIL import Image
 
@@ -43,22 +54,66 @@ def subject(
     files = sorted(Path(data).glob("*.jpg"))[:photographs]
     if not files:
         raise FileNotFoundError(f"{data} holds no .jpg file; pass --data DIR.")
-    instances = [
-        Instance(f.stem, _square(Image.open(f).convert("RGB"), edge), baseline=Blur(sigma=10 * edge / 224))
-        for f in files
-    ]
-    settings: dict[str, Any] = {"preprocess": preprocess, "activation": "softmax"}
-    identity = None if random_weights else f"{architecture}-{Path(weights).name if weights else 'packaged'}"
-    oracle = TorchOracle(module, batch_size=batch_size, identity=identity, **settings)
+    blur = Blur(sigma=sigma * edge / 224)
+    instances = [Instance(f.stem, _square(Image.open(f).convert("RGB"), edge), baseline=blur) for f in files]
+    settings: dict[str, Any] = {"preprocess": preprocess, "activation": "softmax", "batch_size": batch_size}
+    name = None if random_weights else f"{architecture}-{Path(weights).name if weights else 'packaged'}"
+    oracle, facts = queried(module, edge, runtime, precision, threads, name, settings)
 
     def integrated(instance: Instance) -> Attribution:
-        return IntegratedGradients(module, batch_size=batch_size, **settings)(instance.x, baseline=instance.baseline)
+        return IntegratedGradients(module, **settings)(instance.x, baseline=instance.baseline)
 
     def smooth(instance: Instance) -> Attribution:
-        return SmoothGrad(module, batch_size=batch_size, **settings)(instance.x, baseline=instance.baseline)
+        return SmoothGrad(module, **settings)(instance.x, baseline=instance.baseline)
 
     inside = {"integrated gradients": integrated, "smoothgrad": smooth} if references else {}
-    return Subject(oracle, instances, inside)
+    return Subject(oracle, instances, inside, facts)
+
+
+def queried(
+    module: Any, side: int, runtime: str, precision: str, threads: int, name: str | None, settings: dict[str, Any]
+) -> tuple[Oracle, dict[str, str]]:
+    """The oracle that answers, and what it is: runtime, its version, precision."""
+    packages = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}
+    if runtime == "auto":
+        runtime = next(r for r, package in packages.items() if importlib.util.find_spec(package))
+    if runtime not in packages:
+        raise ValueError(f"runtime {runtime!r} is none of auto, {', '.join(packages)}")
+    oracle: Oracle
+    if runtime == "torch":
+        oracle = TorchOracle(module, **settings)
+    else:
+        file = exported(module, side, settings["preprocess"])
+        common: dict[str, Any] = {"layout": "NHWC", "batch_size": settings["batch_size"], "threads": threads}
+        oracle = (
+            OnnxOracle(file, **common) if runtime == "onnx" else OpenVinoOracle(file, precision=precision, **common)
+        )
+    computed = getattr(oracle, "precision", "f32")
+    oracle.identity = None if name is None else f"{name}-{side}-{runtime}-{computed}"
+    version = importlib.metadata.version(packages[runtime])
+    return oracle, {"runtime": f"{packages[runtime]} {version}", "precision": computed}
+
+
+def exported(module: Any, side: int, preprocess: Any) -> bytes:
+    """An ONNX file that takes photographs as they are, uint8 (rows, side, side, 3), and gives probabilities."""
+    import torch
+
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, x: Any) -> Any:
+            return self.module(preprocess(x.permute(0, 3, 1, 2).float() / 255.0)).softmax(-1)
+
+    file, axes = io.BytesIO(), {"x": {0: "rows"}, "scores": {0: "rows"}}
+    with warnings.catch_warnings():  # the exporter that needs no further package is called old
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Whole().eval(), (torch.zeros(2, side, side, 3, dtype=torch.uint8),), file, dynamo=False, opset_version=17,
+            input_names=["x"], output_names=["scores"], dynamic_axes=axes,
+        )  # fmt: skip
+    return file.getvalue()
 
 
 def model(architecture: str, weights: str | None, random_weights: bool) -> tuple[Any, Any]:
@@ -92,11 +147,19 @@ def _lite(x: Any) -> Any:
 
 
 def _imagenet(x: Any) -> Any:
-    mean, deviation = x.new_tensor([0.485, 0.456, 0.406]), x.new_tensor([0.229, 0.224, 0.225])
+    mean, deviation = _like(x, [0.485, 0.456, 0.406]), _like(x, [0.229, 0.224, 0.225])
     return (x - mean[:, None, None]) / deviation[:, None, None]
 
 
+def _like(x: Any, numbers: list[float]) -> Any:
+    return np.asarray(numbers, x.dtype) if isinstance(x, np.ndarray) else x.new_tensor(numbers)
+
+
 def _square(image: Any, side: int) -> np.ndarray[Any, Any]:
-    edge = min(image.size)
-    left, top = ((n - edge) // 2 for n in image.size)
-    return np.asarray(image.crop((left, top, left + edge, top + edge)).resize((side, side)))
+    """The middle of a picture; its shorter side is scaled to 8/7 of `side` first, as in training."""
+    from PIL.Image import Resampling
+
+    scale = side * 8 / 7 / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Resampling.BICUBIC)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return np.asarray(image.crop((left, top, left + side, top + side)))
