@@ -131,6 +131,8 @@ class ModelFileOracle(Oracle):
             x = self._preprocess(x)
         if picture and self._layout == "NHWC":
             x = x.transpose(0, 2, 3, 1)
+        if self._dtype.kind in "ui" and x.dtype.kind == "f":
+            raise InvalidInput(f"{type(self).__name__}: {self.name} takes {self._dtype}, the input is {x.dtype}.")
         return np.ascontiguousarray(x, self._dtype)
 
 

@@ -66,9 +66,7 @@ class OnnxOracle(ModelFileOracle):
     ) -> None:
         need("onnxruntime", "onnx", "OnnxOracle")
         self._providers = None if providers is None else list(providers)
-        self._settle(
-            model, preprocess, layout, activation, output, batch_size, threads, output_names, identity
-        )
+        self._settle(model, preprocess, layout, activation, output, batch_size, threads, output_names, identity)
 
     def _start(self) -> Any:
         runtime = need("onnxruntime", "onnx", "OnnxOracle")

@@ -22,9 +22,11 @@ class OpenVinoOracle(ModelFileOracle):
     ----------
     model : path of a .onnx file, or of an .xml file with its .bin beside it; or the bytes of a .onnx file.
     preprocess, layout, activation, output, batch_size, threads, output_names, identity : as in `OnnxOracle`.
-    precision : "f32", "bf16" or "f16". What the layers compute in. bf16 is about twice as fast where the processor
-        has it, and moves EfficientNet-Lite0's probabilities by PLACEHOLDER. Where the device lacks a precision OpenVINO takes another; `precision`
-        of the oracle, and its default identity, say which one runs.
+    precision : "f32", "bf16" or "f16". What the layers compute in. Where the device lacks one OpenVINO takes another:
+        the oracle's own `precision`, and its default identity, say which one runs. bf16 is about twice as fast where
+        the processor has it (EfficientNet-Lite0, one core: 166 images a CPU second, f32 84, ONNX Runtime 96). It is
+        another model, if a near one: over 500 masked photographs the probability of the photograph's class moved by
+        .008 on average and .061 at most, that of any class by .087 at most; the top class stayed in 96 %.
     device : OpenVINO's name of a device, such as "CPU" or "GPU".
 
     Raises

@@ -61,7 +61,11 @@ class Deletion(Score):
     steps: int = 25
     replacement: Any = None
     name: ClassVar[str] = "deletion"
-    better: ClassVar[dict[str, str]] = {"deletion_auc": "low", "deletion_aopc": "high", "deletion_aopc_relative": "high"}
+    better: ClassVar[dict[str, str]] = {
+        "deletion_auc": "low",
+        "deletion_aopc": "high",
+        "deletion_aopc_relative": "high",
+    }
 
     def cost(self, judge: Players) -> int:
         """See `metrics.deletion`."""

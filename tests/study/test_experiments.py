@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import tomllib
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blackbox_xai import study
+from blackbox_xai import InvalidInput, study
 
 HERE = Path(__file__).parents[2] / "experiments"
 STUDIES = sorted((HERE / "studies").glob("*.toml"))
@@ -93,6 +94,25 @@ def test_torchvision_models_are_selectable(tmp_path, architecture, side):
     other = study.run(study.read(file, data=data, weights=str(tmp_path / "weights.pt")), tmp_path / "loaded")
     for first, second in zip(maps, [a["map"] for _, a in other.maps()]):
         np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.slow
+def test_every_runtime_answers_alike_and_the_study_says_which(tmp_path):
+    for package in ("torch", "onnxruntime", "openvino", "efficientnet_lite_pytorch"):
+        pytest.importorskip(package)
+    data, photographs = photograph(tmp_path), module(HERE / "subjects" / "photographs.py")
+    asked = [("torch", "f32"), ("onnx", "f32"), ("openvino", "f32"), ("openvino", "bf16")]
+    made = [photographs.subject(data, photographs=1, runtime=r, precision=p, references=False) for r, p in asked]
+    exact, *others = [m.oracle._predict(np.array(m.instances[0].x[None])) for m in made]
+    assert others[0] == pytest.approx(exact, abs=1e-5)
+    assert others[1] == pytest.approx(exact, abs=1e-5)
+    assert others[2] == pytest.approx(exact, abs=0.1)
+    assert [m.facts["precision"] for m in made][:3] == ["f32"] * 3
+    s = study.Study("t", made[2], ("random",), (10,), (0,), (study.SCORES["deletion"](steps=2),))
+    described = study.run(s, tmp_path / "out").described()
+    assert described["settings"]["facts"]["runtime"].startswith("openvino ")
+    with pytest.raises(InvalidInput, match="another study"):  # answers of two runtimes do not mix
+        study.run(dataclasses.replace(s, subject=made[1]), tmp_path / "out")
 
 
 @pytest.mark.slow
