@@ -13,6 +13,7 @@ app = typer.Typer(help="Budget-versus-quality studies.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(help="The study, a TOML file.")]
 Data = Annotated[str | None, typer.Option(help="Directory of data, for subjects that read one.")]
+Instances = Annotated[int | None, typer.Option(help="Only the first so many instances, for now.")]
 Weights = Annotated[str | None, typer.Option(help="File of model weights, for subjects that take one.")]
 
 
@@ -21,6 +22,7 @@ def bill(
     file: File,
     data: Data = None,
     weights: Weights = None,
+    instances: Instances = None,
     out: Annotated[Path | None, typer.Option(help="A directory begun earlier: bill what is left.")] = None,
 ) -> None:
     """Print the rows a study would send. Nothing is sent."""
@@ -29,7 +31,8 @@ def bill(
         from . import study
 
         results = study.Results(out) if out is not None and (out / "study.db").exists() else None
-        typer.echo(str(study.bill(study.read(file, data=data, weights=weights), results)))
+        declared = study.read(file, data=data, weights=weights)
+        typer.echo(str(study.bill(declared, results, instances=instances)))
 
     _guarded(work)
 
@@ -40,6 +43,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Directory for the results; running again resumes.")],
     data: Data = None,
     weights: Weights = None,
+    instances: Instances = None,
     workers: Annotated[int, typer.Option(help="Processes, or the cluster's workers.")] = 1,
     backend: Annotated[str, typer.Option(help="loky, threading, dask or ray.")] = "loky",
     address: Annotated[str | None, typer.Option(help="Of the Dask scheduler or the Ray cluster.")] = None,
@@ -55,7 +59,7 @@ def run(
         declared = study.read(file, data=data, weights=weights)
         if dry_run:
             known = study.Results(out) if (out / "study.db").exists() else None
-            typer.echo(str(study.bill(declared, known)))
+            typer.echo(str(study.bill(declared, known, instances=instances)))
             return
         with _Cluster(backend, address, workers):
             results = study.run(
@@ -66,6 +70,7 @@ def run(
                 progress=True,
                 database=database,
                 store=store,
+                instances=instances,
             )
         failed = results.failures()
         typer.echo(f"{study.report(out, results=results)}: {len(failed)} cells failed")

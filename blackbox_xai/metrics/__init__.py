@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .agreement import Agreement, agreement
+from .completeness import THRESHOLDS as COMPLETENESS_THRESHOLDS
 from .completeness import Completeness, completeness
 from .curves import Curve, Gap, deletion, deletion_gap, insertion
 from .curves import cost as curve_cost
@@ -14,9 +15,11 @@ from .imputation import noisy_linear
 from .infidelity import Infidelity, infidelity
 from .pool import Pool, pool
 from .replacement import replaced
+from .road import RATIOS as ROAD_RATIOS
 from .road import Road, road
 from .sensitivity import Sensitivity, max_sensitivity
 from .shapley_error import ShapleyError, exact_shapley, shapley_error
+from .soundness import RATIOS as SOUNDNESS_RATIOS
 from .soundness import SoundnessCurve, SoundnessSample, soundness_dataset, soundness_sample
 from .sparsity import Sparsity, sparsity
 from .stability import Stability, stability
@@ -24,6 +27,9 @@ from .sufficiency import Sufficiency, sufficiency
 from .summary import Summary, summary
 
 __all__ = [
+    "COMPLETENESS_THRESHOLDS",
+    "ROAD_RATIOS",
+    "SOUNDNESS_RATIOS",
     "Agreement",
     "Completeness",
     "Curve",

@@ -23,11 +23,13 @@ class Completeness:
     Attributes
     ----------
     thresholds : (T,). loss : (T,), clean accuracy minus accuracy after removal; high is complete.
+    label_loss : (T,). The same of the mean score of the label, which moves where an accuracy of few inputs does not.
     removed : (T,). Mean share of players removed: read `loss` beside it, for a map's shape alone moves both.
     """
 
     thresholds: Floats
     loss: Floats
+    label_loss: Floats
     removed: Floats
 
     @property
@@ -57,13 +59,14 @@ def completeness(
     if scale not in ("max", "p99"):
         raise InvalidInput(f"completeness: scale must be 'max' or 'p99', got {scale!r}.")
     data.affordable(len(thresholds) + 1)
-    clean = data.clean()[:, 1].mean()
-    accuracy, removed = np.zeros(len(thresholds)), np.zeros(len(thresholds))
+    clean = data.clean().mean(axis=0)
+    left, removed = np.zeros((len(thresholds), 2)), np.zeros(len(thresholds))
     for index, values in enumerate(maps_of(data, maps)):
         values = np.maximum(values, 0.0)
         top = values.max() if scale == "max" else np.percentile(values, 99)
         gone = (values > np.asarray(thresholds)[:, None] * top) & (values > 0)
-        accuracy += data.scores(index, len(thresholds), lambda a, b, g=gone: ~g[a:b])[:, 1]  # type: ignore[misc]
+        left += data.scores(index, len(thresholds), lambda a, b, g=gone: ~g[a:b])  # type: ignore[misc]
         removed += gone.mean(axis=1)
     n = len(data)
-    return Completeness(np.asarray(thresholds, float), clean - accuracy / n, removed / n)
+    lost = clean - left / n
+    return Completeness(np.asarray(thresholds, float), lost[:, 1], lost[:, 0], removed / n)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..budget import QueryBudget
+from ..budget.store import AnswerStore
 from ..errors import BudgetExhausted, InvalidInput
 from ..game import Game
 from ..kernels import on_numpy
@@ -29,23 +30,31 @@ class Dataset:
     ----------
     model : an oracle or anything `as_oracle` wraps, with at least two outputs.
     inputs : Players, one an input; their replacement is the imputer (see `metrics.replaced`).
-    labels : int, one an input: the label of the data, not the model's choice.
+    labels : int, one an input: the label of the data; None takes the model's choice on the clean input, one row.
     budget : int, QueryBudget or None. Rows in all; None sets no limit.
+    store : AnswerStore or None. Keeps every answer; needs an oracle with an identity.
+
+    Attributes
+    ----------
+    rows_sent : int. Rows scored so far. seconds_model : float. Seconds inside the model.
     """
 
     def __init__(
         self,
         model: Any,
         inputs: Sequence[Players],
-        labels: Sequence[int],
+        labels: Sequence[int | None],
         *,
         budget: int | QueryBudget | None = None,
+        store: AnswerStore | None = None,
     ) -> None:
         if not inputs or len(inputs) != len(labels):
             raise InvalidInput(f"Dataset: {len(inputs)} inputs and {len(labels)} labels; give one label an input.")
         if any(p.noisy for p in inputs):
             raise InvalidInput("Dataset: an input draws background rows at random; use replaced(players, ...) first.")
-        self.oracle, self.inputs, self.labels = as_oracle(model), list(inputs), [int(v) for v in labels]
+        self.oracle, self.inputs, self.store = as_oracle(model), list(inputs), store
+        self.labels = [None if v is None else int(v) for v in labels]
+        self.rows_sent, self.seconds_model = 0, 0.0
         self.budget = budget if isinstance(budget, QueryBudget) else QueryBudget(1 << 62 if budget is None else budget)
         self._clean: Floats | None = None
 
@@ -68,7 +77,7 @@ class Dataset:
 
         Cost: `rows` coalitions, identical ones once.
         """
-        label = self.labels[index]
+        label = self._label(index)
 
         def target(scores: Floats) -> Floats:
             if not 0 <= label < scores.shape[1] or scores.shape[1] < 2:
@@ -77,13 +86,32 @@ class Dataset:
                 )
             return np.stack([scores[:, label], scores.argmax(axis=1) == label], axis=1)
 
+        return self._valued(index, rows, masks, target)
+
+    def _valued(
+        self, index: int, rows: int, masks: Callable[[int, int], NDArray[np.bool_]], target: Callable[[Floats], Floats]
+    ) -> Floats:
         players = self.inputs[index]
-        game = Game(players, Meter(self.oracle, self.budget), target)
+        meter = Meter(self.oracle, self.budget, self.store)
+        game = Game(players, meter, target)
         out = []
-        for at in range(0, rows, _WINDOW):
-            packed = on_numpy.pack(masks(at, min(rows, at + _WINDOW)))
-            out += [values for _, values in game.values(Masks(packed, players.n_players, start=at))]
+        try:
+            for at in range(0, rows, _WINDOW):
+                packed = on_numpy.pack(masks(at, min(rows, at + _WINDOW)))
+                out += [values for _, values in game.values(Masks(packed, players.n_players, start=at))]
+        finally:
+            self.rows_sent += meter.ledger.scored
+            self.seconds_model += meter.ledger.seconds_model
         return np.concatenate(out)
+
+    def _label(self, index: int) -> int:
+        """The label of an input; the model is asked where it is not given."""
+        label = self.labels[index]
+        if label is None:
+            alone = np.ones((1, self.inputs[index].n_players), bool)
+            scores = self._valued(index, 1, _rows(alone), lambda scores: scores)
+            label = self.labels[index] = int(scores[0].argmax())
+        return label
 
     def clean(self) -> Floats:
         """(N, 2) of the inputs themselves. Cost: N coalitions, once."""

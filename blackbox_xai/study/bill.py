@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from .cells import Bench, made_run, nested
+from .bench import Bench
+from .cells import made_run, nested
+from .groups import Work, due, planned
+from .names import Cell
 from .rehearsal import rows_of
 from .results import Results
-from .spec import Cell, Made, Study
+from .spec import Made, Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class Bill:
     ----------
     cells : int. Cells in all, references not included. todo : int. Those not done yet.
     explaining : {(method, budget): rows}. judging, shared : rows for scores; for what instances share.
+    grouped : rows for scores over all instances.
     refused : {(method, budget): reason}. Cells that cannot run, such as a budget below the method's minimum.
     """
 
@@ -29,46 +34,51 @@ class Bill:
     explaining: dict[tuple[str, int], int]
     judging: int
     shared: int
+    grouped: int
     refused: dict[tuple[str, int], str]
 
     @property
     def total(self) -> int:
         """Rows in all."""
-        return sum(self.explaining.values()) + self.judging + self.shared
+        return sum(self.explaining.values()) + self.judging + self.shared + self.grouped
 
     def __str__(self) -> str:
         lines = [f"{'method':<24} {'budget':>8} {'rows':>12}"]
         lines += [f"{m:<24} {b:>8} {r:>12}" for (m, b), r in self.explaining.items()]
         lines += [f"{'scores':<33} {self.judging:>12}", f"{'shared by all methods':<33} {self.shared:>12}"]
+        if self.grouped:
+            lines += [f"{'scores over all instances':<33} {self.grouped:>12}"]
         lines += [f"{'total rows':<33} {self.total:>12}", f"{self.todo} of {self.cells} cells to do"]
         lines += [f"cannot run: {m}, budget {b}: {why}" for (m, b), why in self.refused.items()]
         return "\n".join(lines)
 
 
-def bill(study: Study, results: Results | None = None) -> Bill:
-    """What a study costs; with `results`, what is left to send.
+def bill(study: Study, results: Results | None = None, *, instances: int | None = None) -> Bill:
+    """What a study costs; with `results`, what is left to send; with `instances`, for the first so many alone.
 
     A cell that continues a smaller budget is billed for the difference. Cost: no query. The subject is made.
     """
-    return bill_of(study.made(), results)
+    return bill_of(study.made(), results, instances=instances)
 
 
-def bill_of(made: Made, results: Results | None = None, *, whole: bool = False) -> Bill:
+def bill_of(made: Made, results: Results | None = None, *, whole: bool = False, instances: int | None = None) -> Bill:
     """The bill of a study whose subject is at hand; `whole`: with every budget spent to the last row."""
     done: set[Cell] = results.done() if results is not None else set()
     prepared = results.prepared() if results is not None else set()
     explaining = {(m.label, b): 0 for m in made.study.all_methods for b in made.study.budgets}
     refused: dict[tuple[str, int], str] = {}
-    judging = shared = todo = 0
+    judging = shared = todo = n_cells = 0
     judged = []
-    for instance in made.subject.instances:
+    again = sum(s.reruns() for s in made.study.all_scores)
+    for instance in made.subject.instances[:instances]:
         bench = Bench(made, instance)
         judged.append(bench.cost())
         if instance.name not in prepared:
             shared += bench.shared_cost()
             judging += judged[-1] * len(made.subject.references)
-    for chain in made.chains():
+    for chain in made.chains(instances):
         cells = made.cells(chain)
+        n_cells += len(cells)
         if all(c in done for c in cells):
             continue
         prices = _steps(made, chain.instance, chain.method, chain.seed, whole)
@@ -80,8 +90,20 @@ def bill_of(made: Made, results: Results | None = None, *, whole: bool = False) 
                 refused[cell.method, cell.budget] = price
                 continue
             explaining[cell.method, cell.budget] += price
+            if made.study.all_methods[chain.method].estimator is not None:
+                judging += again * cell.budget
             judging += judged[chain.instance]
-    return Bill(made.n_cells, todo, explaining, judging, shared, refused)
+    return Bill(n_cells, todo, explaining, judging, shared, _grouped(made, results, instances, refused), refused)
+
+
+def _grouped(made: Made, results: Results | None, instances: int | None, refused: Collection[tuple[str, int]]) -> int:
+    """Rows of the group scores that are due once all cells are done."""
+    if not made.study.all_group_scores:
+        return 0
+    signed = results.signed() if results is not None else {}
+    cells = [c for c in planned(made, instances) if (c.method, c.budget) not in refused]
+    work = Work(made)
+    return sum(made.study.all_group_scores[place].cost(work, group) for place, group in due(made, cells, signed))
 
 
 def _steps(made: Made, instance: int, method: int, seed: int, whole: bool) -> list[int | str]:

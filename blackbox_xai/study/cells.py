@@ -14,121 +14,20 @@ from numpy.typing import NDArray
 from ..attribution import Attribution
 from ..budget import QueryBudget
 from ..budget.store import AnswerStore, open_store
-from ..choices import make_players
 from ..driver import explain
 from ..errors import InvalidInput
 from ..kernels import on_numpy
-from ..metrics import Evaluation, replaced
-from ..players import ImagePixels, Players
-from ..players.image import as_image
+from ..players import Players
 from ..runs import Run
+from .bench import Bench, ExplainedAgain, mapped, players_of, scored
+from .names import Cell
 from .results import Outcome, Results
-from .scores import Score, Shared
-from .spec import Cell, Chain, Instance, Made, Method
+from .scores import Shared
+from .spec import Chain, Instance, Made, Method
 
 Floats = NDArray[np.float64]
 _RANDOM_STREAM = 0xE3
 _EXACT = 4096  # maps of so many players are kept to the bit; larger ones are for pictures
-
-
-def judge_of(made: Made, instance: Instance, operator: Any = None) -> Players:
-    """The players that scores use: equal for all methods, so that their figures can be compared.
-
-    operator : what absent players become; None is the study's ``judge["replacement"]``.
-    """
-    kind = made.study.judge.get("players")
-    operator = made.study.judge.get("replacement") if operator is None else operator
-    players: Players
-    if isinstance(instance.players, Players):
-        players = instance.players
-    else:
-        players = make_players(instance.x, instance.players, instance.baseline, instance.groups, 0, pixels=True)
-    if kind == "pixels" or (kind is None and players.kind == "image"):
-        image = as_image(players.shown()["data"])
-        players = ImagePixels(image, getattr(players, "baseline", instance.baseline))
-    if operator is None:
-        return replaced(players, "mean") if players.noisy else players
-    return replaced(players, operator)
-
-
-class Bench:
-    """Where an instance is scored: its players under each replacement that a score asks for, and one budget.
-
-    Parameters
-    ----------
-    budget : rows that may be sent; None: nothing will be.
-    """
-
-    def __init__(self, made: Made, instance: Instance, store: AnswerStore | None = None) -> None:
-        self.made, self.instance, self.store = made, instance, store
-        self.scores = made.study.all_scores
-        self.judge = judge_of(made, instance)
-        self._judges: dict[str, Players] = {"None": self.judge}
-        for score in self.scores:
-            if repr(score.replacement) not in self._judges:
-                self._judges[repr(score.replacement)] = judge_of(made, instance, score.replacement)
-
-    def players(self, score: Score) -> Players:
-        """The players under a score's own replacement."""
-        return self._judges[repr(score.replacement)]
-
-    def cost(self) -> int:
-        """Rows that scoring one cell may send."""
-        return sum(s.cost(self.players(s)) * self.players(s).cost for s in self.scores)
-
-    def shared_cost(self) -> int:
-        """Rows that all cells share."""
-        return sum(s.shared_cost(self.players(s)) * self.players(s).cost for s in self.scores)
-
-    def open(self, budget: int) -> Evaluations:
-        """Evaluations that share a budget and, a replacement, their answers."""
-        return Evaluations(self, QueryBudget(budget))
-
-
-class Evaluations:
-    """One evaluation a replacement, made when first asked for."""
-
-    def __init__(self, bench: Bench, budget: QueryBudget) -> None:
-        self.bench, self.budget = bench, budget
-        self._made: dict[str, Evaluation] = {}
-
-    def of(self, score: Score) -> Evaluation:
-        """The evaluation under a score's replacement."""
-        bench, key = self.bench, repr(score.replacement)
-        if key not in self._made:
-            self._made[key] = Evaluation(
-                bench.made.oracle,
-                bench.players(score),
-                target=bench.instance.target,
-                budget=self.budget,
-                store=bench.store,
-            )
-        return self._made[key]
-
-    @property
-    def rows_sent(self) -> int:
-        """Rows scored so far."""
-        return sum(e.rows_sent for e in self._made.values())
-
-    @property
-    def seconds_model(self) -> float:
-        """Seconds inside the model so far."""
-        return sum(e.seconds_model for e in self._made.values())
-
-
-def mapped(attribution: Attribution, judge: Players) -> Floats:
-    """An attribution as values of the judge's players."""
-    values = attribution.values
-    if values.ndim != 1:
-        raise InvalidInput("study: a cell explains one output; give the instance one target.")
-    if judge.grid is not None:
-        values = attribution.spread().ravel()
-    if len(values) != judge.n_players:
-        raise InvalidInput(
-            f"study: {attribution.method} gave {len(values)} values, the judge has {judge.n_players} players; "
-            "set judge = {players = ...} or the instance's players."
-        )
-    return np.asarray(values, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,16 +97,6 @@ class Shares:
         self.results.add(outcome, kept_of(self.made, number, found, values), unspent=rows - judged)
 
 
-def scored(bench: Bench, values: Floats, shared: dict[str, Shared]) -> tuple[dict[str, float], int, float]:
-    """All scores of one map: numbers, rows sent, seconds in the model."""
-    e = bench.open(bench.cost())
-    numbers: dict[str, float] = {}
-    for place, score in enumerate(bench.scores):
-        found = score.score(e.of(score), values, shared.get(f"score {place}", {}))
-        numbers.update({score.called(name): float(v) for name, v in found.items()})
-    return numbers, e.rows_sent, e.seconds_model
-
-
 def nested(small: Run, large: Run) -> bool:
     """Whether the large run begins with the small one's coalitions, so that it can continue it."""
     a, b = small.session(), large.session()
@@ -227,7 +116,7 @@ def nested(small: Run, large: Run) -> bool:
 
 def made_run(made: Made, instance: Instance, method: Method, budget: int, seed: int) -> Run:
     """A checked run; queries nothing."""
-    players, baseline, groups = _players(instance, method)
+    players, baseline, groups = players_of(instance, method)
     return Run.make(
         made.oracle,
         instance.x,
@@ -241,12 +130,6 @@ def made_run(made: Made, instance: Instance, method: Method, budget: int, seed: 
         "raise",
         None,
     )
-
-
-def _players(instance: Instance, method: Method) -> tuple[Any, Any, Any]:
-    if method.players is None and isinstance(instance.players, Players):
-        return instance.players, None, None
-    return method.players or instance.players, instance.baseline, instance.groups
 
 
 class ChainRun:
@@ -281,14 +164,18 @@ class ChainRun:
         before = self._used()
         try:
             fresh = max(0, cell.budget - before) if self._continues(cell) else cell.budget
-            wanted = (0 if self.method.estimator is None else fresh) + bench.cost()
+            wanted = (0 if self.method.estimator is None else fresh) + self._judging(bench, cell)
             self.results.reserve(wanted)
             reserved = wanted
             attribution, inside = self._explained(cell, bench.judge)
             paid = int(attribution.ledger.get("scored", 0))
             sent, used = paid - (before if self._continued else 0), paid + int(attribution.ledger.get("from_store", 0))
             values = mapped(attribution, bench.judge)
-            numbers, judged, more = scored(bench, values, shared)
+            again = None
+            if bench.again and self.method.estimator is not None:
+                target = self.instance.target if attribution.target is None else attribution.target[0]
+                again = ExplainedAgain(bench, self.method, cell, target, self.desk.store)
+            numbers, judged, more = scored(bench, values, shared, again, cell.seed)
             seconds = time.perf_counter() - begin
             outcome = Outcome(cell, "ok", numbers, sent, used, judged, seconds, inside + more)
             kept = kept_of(self.made, self.chain.instance, attribution, values, cell.seed)
@@ -306,6 +193,9 @@ class ChainRun:
             outcome = Outcome(cell, "failed", {}, spent, 0, 0, time.perf_counter() - begin, 0.0, text)
             self.results.add(outcome, unspent=reserved - spent)
         return outcome
+
+    def _judging(self, bench: Bench, cell: Cell) -> int:
+        return bench.cost(cell.budget if self.method.estimator is not None else 0)
 
     def _used(self) -> int:
         return 0 if self._last is None else int(self._last.ledger.get("scored", 0))
@@ -333,7 +223,7 @@ class ChainRun:
             if grown.status.startswith("partial"):
                 raise InvalidInput(f"{grown.status}: {grown.error}")
             return grown, float(grown.ledger["seconds_model"] - before)
-        players, baseline, groups = _players(self.instance, self.method)
+        players, baseline, groups = players_of(self.instance, self.method)
         self._cap = QueryBudget(cell.budget, name="cell")
         whole = explain(
             self.made.oracle,

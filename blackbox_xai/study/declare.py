@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
-from .scores import SCORES, Score
-from .spec import Method, Study, Subject
+from .group_scores import GroupScore
+from .scores import Score
+from .spec import SCORES, Method, Study, Subject
 
 _TOP = {"name", "budgets", "seeds", "judge", "keep_maps", "limit", "subject", "methods", "scores"}
 
@@ -71,7 +72,7 @@ def _method(path: Path, entry: Any) -> Method:
     return Method.named(entry["name"], **rest)
 
 
-def _score(path: Path, entry: Any) -> Score:
+def _score(path: Path, entry: Any) -> Score | GroupScore:
     if not isinstance(entry, dict) or entry.get("name") not in SCORES:
         raise InvalidInput(f"study: {path}: score {entry!r} is unknown; there are {', '.join(sorted(SCORES))}.")
     try:

@@ -22,6 +22,7 @@ from .statistics import Entry, Statistics, statistics
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
+PICTURES = 6  # instances shown side by side at most
 
 
 def write(out: str | Path, *, parquet: bool | None = None, results: Results | None = None) -> Path:
@@ -97,6 +98,8 @@ def _page(described: dict[str, Any], s: Statistics, results: Results) -> str:
         )
         parts += [_table(metric, s) for metric in s.metrics]
         parts.append(_spending(s))
+        if "agreement" in s.metrics:
+            parts.append(_agreement(s))
     pictures = _pictures(results)
     if pictures:
         parts.append("<h2>Side by side</h2>" + pictures)
@@ -242,10 +245,33 @@ def _spending(s: Statistics) -> str:
     )
 
 
+def _agreement(s: Statistics) -> str:
+    """A matrix at the largest budget: how alike the methods' maps are."""
+    from matplotlib.figure import Figure
+
+    columns, table = s.agreement(s.budgets[-1])
+    size = (2.4 + 0.75 * len(columns), 1.6 + 0.42 * len(s.methods))
+    figure = Figure(figsize=size, layout="constrained")
+    ax = figure.subplots()
+    drawn = ax.imshow(table, cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
+    ax.set_xticks(range(len(columns)), columns, rotation=35, ha="right", fontsize=8)
+    ax.set_yticks(range(len(s.methods)), s.methods, fontsize=8)
+    for (i, j), v in np.ndenumerate(table):
+        if np.isfinite(v):
+            ax.text(j, i, f"{v:.2f}", ha="center", va="center", fontsize=8, color="white" if abs(v) > 0.7 else "black")
+    figure.colorbar(drawn, ax=ax, label="mean rank correlation")
+    note = (
+        f"<p class=note>Mean Spearman correlation over instances at {s.budgets[-1]:,} rows. Diagonal: the same method "
+        "under another seed; methods that differ no more than that do not disagree.</p>"
+    )
+    return "<h3>Agreement between methods</h3>" + _image(figure, "Agreement between methods") + note
+
+
 def _pictures(results: Results) -> str:
     by: dict[str, dict[tuple[str, int], Any]] = {}
     for cell, arrays in results.maps():
-        by.setdefault(cell.instance, {})[cell.method, cell.budget] = arrays
+        if cell.instance in by or len(by) < PICTURES:
+            by.setdefault(cell.instance, {})[cell.method, cell.budget] = arrays
     return "".join(_picture(instance, maps) for instance, maps in by.items())
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BudgetExhausted, InvalidInput
-from .spec import Cell
+from .names import Cell
 
 _KEY = ("instance", "method", "budget", "seed")
 COLUMNS = (*_KEY, "metric", "value", "rows_sent", "seconds", "rows_used", "rows_judging", "seconds_model", "status")
@@ -81,7 +81,7 @@ class Results:
         return self._engine
 
     def table(self, name: str) -> Any:
-        """One of "study", "cells", "scores", "shared", "maps"."""
+        """One of "study", "cells", "scores", "shared", "maps", "signs"."""
         _ = self.engine
         assert self._t is not None
         return self._t[name]
@@ -192,6 +192,57 @@ class Results:
             if unspent:
                 db.execute(study.update().values(used=study.c.used - unspent))
 
+    def add_group(self, outcome: Outcome, name: str, signed: str, *, unspent: int = 0) -> None:
+        """Record the numbers of a group score, in one transaction.
+
+        name : of the score; its earlier numbers in this cell go. signed : what the numbers were made from, "" for a
+        failure. Several scores share a cell: their rows and seconds add up.
+        """
+        import sqlalchemy as sa
+
+        key = dict(zip(_KEY, outcome.cell))
+        cells, scores, signs, study = (self.table(n) for n in ("cells", "scores", "signs", "study"))
+        own = [cells.c[k] == v for k, v in key.items()]
+        spent = {"rows_judging": outcome.rows_judging, "seconds": outcome.seconds}
+        spent["seconds_model"] = outcome.seconds_model
+        state = {"status": outcome.status, "error": outcome.error, "finished": time.time()}
+        mark = [signs.c[k] == v for k, v in {**key, "name": name}.items()]
+        with self.engine.begin() as db:
+            old = db.execute(sa.select(signs.c.numbers).where(*mark)).scalar()
+            if old:
+                gone = [scores.c[k] == v for k, v in key.items()]
+                db.execute(scores.delete().where(*gone, scores.c.metric.in_(json.loads(old))))
+            db.execute(signs.delete().where(*mark))
+            grown = {k: cells.c[k] + v for k, v in spent.items()}
+            if not db.execute(cells.update().where(*own).values(**state, **grown)).rowcount:
+                db.execute(cells.insert().values(**key, **state, rows_sent=0, rows_used=0, **spent))
+            if outcome.values:
+                db.execute(scores.insert(), [{**key, "metric": m, "value": v} for m, v in outcome.values.items()])
+            if signed:
+                numbers = json.dumps(list(outcome.values))
+                db.execute(signs.insert().values(**key, name=name, signed=signed, numbers=numbers))
+            if unspent:
+                db.execute(study.update().values(used=study.c.used - unspent))
+
+    def signed(self) -> dict[tuple[Cell, str], str]:
+        """What the numbers of each group score were made from: (cell, name) -> signature."""
+        import sqlalchemy as sa
+
+        t = self.table("signs")
+        with self.engine.connect() as db:
+            query = sa.select(*(t.c[k] for k in _KEY), t.c.name, t.c.signed)
+            return {(Cell(*row[:4]), row[4]): row[5] for row in db.execute(query)}
+
+    def kept(self, cell: Cell) -> dict[str, NDArray[Any]] | None:
+        """What was stored of one cell beside its numbers."""
+        import sqlalchemy as sa
+
+        t = self.table("maps")
+        with self.engine.connect() as db:
+            own = [t.c[k] == v for k, v in zip(_KEY, cell)]
+            data = db.execute(sa.select(t.c.data).where(*own)).scalar()
+        return None if data is None else _arrays(data)
+
     def done(self) -> set[Cell]:
         """Cells that need no more work; failed ones are tried again."""
         import sqlalchemy as sa
@@ -235,13 +286,15 @@ class Results:
             return {row[0] for row in db.execute(sa.select(t.c.instance).where(t.c.name == "ready"))}
 
     def maps(self) -> Iterator[tuple[Cell, dict[str, NDArray[Any]]]]:
-        """Kept attributions, with what places them."""
+        """Attributions kept for pictures, with what places them."""
         import sqlalchemy as sa
 
         t = self.table("maps")
         with self.engine.connect() as db:
             for row in db.execute(sa.select(*(t.c[k] for k in _KEY), t.c.data)):
-                yield Cell(*row[:4]), _arrays(row[4])
+                arrays = _arrays(row[4])
+                if "map" in arrays:
+                    yield Cell(*row[:4]), arrays
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The tidy table: one dict a cell and metric (`COLUMNS`); a failed cell has one row without a metric."""
@@ -303,6 +356,14 @@ def _tables(sa: Any) -> dict[str, Any]:
             sa.Column("data", sa.LargeBinary),
         ),
         "maps": sa.Table("maps", meta, *key(), sa.Column("data", sa.LargeBinary)),
+        "signs": sa.Table(
+            "signs",
+            meta,
+            *key(),
+            sa.Column("name", sa.String, primary_key=True),
+            sa.Column("signed", sa.String),
+            sa.Column("numbers", sa.Text),
+        ),
     }
 
 

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from ..errors import BudgetExhausted, InvalidInput
 from .bill import bill_of
 from .cells import ChainRun, Desk, Shares
+from .group_scores import Group
+from .groups import due, make, planned
 from .results import Results
 from .spec import Chain, Made, Study
 
@@ -31,6 +33,7 @@ def run(
     progress: Progress = None,
     database: str | None = None,
     store: str | Path | None = None,
+    instances: int | None = None,
 ) -> Results:
     """Run, or go on with, a study.
 
@@ -43,6 +46,7 @@ def run(
     progress : True (a bar in cells with the time left), or a function (cells done, cells in all).
     store : file or ``postgresql://`` URL of an answer store, which keeps every answer: then even a cell that was
         killed half way pays only what is missing. The oracle needs an identity.
+    instances : int or None. Only the first so many, now; a later run goes on with the rest.
     database : URL of another database for the results, e.g. PostgreSQL for a cluster without a shared disk.
 
     Returns
@@ -71,20 +75,27 @@ def run(
     results.begin(described, study.limit)
     results.note(versions=versions(), machine=machine(), references=sorted(made.subject.references))
     if study.limit is not None:
-        left, needed = study.limit - results.described()["used"], bill_of(made, results, whole=True).total
+        needed = bill_of(made, results, whole=True, instances=instances).total
+        left = study.limit - results.described()["used"]
         if needed > left:
             raise BudgetExhausted(f"study {study.name}", needed, left, study.limit)
     done, prepared = results.done(), results.prepared()
-    tick = _ticker(progress, len({c for chain in made.chains() for c in made.cells(chain)} & done), made.n_cells)
+    cells = {c for chain in made.chains(instances) for c in made.cells(chain)}
+    tick = _ticker(progress, len(cells & done), len(cells))
     scratch = out / "unfinished"
     desk = Desk(results, scratch, None if store is None else str(store))
     with _Pool(study, made, desk, workers, backend) as pool:
-        todo = [i for i, x in enumerate(made.subject.instances) if x.name not in prepared]
+        todo = [i for i, x in enumerate(made.subject.instances[:instances]) if x.name not in prepared]
         for _ in pool.map(_prepare, todo):
             pass
-        rest = (chain for chain in made.chains() if any(c not in done for c in made.cells(chain)))
+        rest = (chain for chain in made.chains(instances) if any(c not in done for c in made.cells(chain)))
         for finished in pool.map(_chain, rest):
             tick(finished)
+        if study.all_group_scores:
+            done = results.done()
+            there = [c for c in planned(made, instances) if c in done]
+            for _ in pool.map(_group, list(due(made, there, results.signed()))):
+                pass
     tick(None)
     if scratch.exists() and not any(scratch.iterdir()):
         scratch.rmdir()
@@ -155,7 +166,7 @@ def _remote(packed: bytes, digest: str, desk: Desk, work: str, item: Any) -> int
         _MADE.clear()
         study: Study = _pickler().loads(packed)
         _MADE[digest] = study.made()
-    tasks: dict[str, Callable[..., int]] = {"_prepare": _prepare, "_chain": _chain}
+    tasks: dict[str, Callable[..., int]] = {"_prepare": _prepare, "_chain": _chain, "_group": _group}
     return tasks[work](_MADE[digest], _opened(desk), item)
 
 
@@ -182,6 +193,10 @@ def _chain(made: Made, desk: Desk, chain: Chain) -> int:
     return sum(1 for _ in own.run(done))
 
 
+def _group(made: Made, desk: Desk, item: tuple[int, Group]) -> int:
+    return make(made, desk, item)
+
+
 def versions() -> dict[str, str]:
     """Versions of what computes the numbers."""
     from importlib.metadata import PackageNotFoundError, version
@@ -189,7 +204,18 @@ def versions() -> dict[str, str]:
     from .. import __version__
 
     found = {"blackbox_xai": __version__, "python": platform.python_version()}
-    for name in ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "transformers", "joblib", "SQLAlchemy"):
+    for name in (
+        "numpy",
+        "scipy",
+        "scikit-learn",
+        "torch",
+        "torchvision",
+        "onnxruntime",
+        "openvino",
+        "transformers",
+        "joblib",
+        "SQLAlchemy",
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import metrics
+from ..errors import InvalidInput
 from ..metrics.agreement import cosine, spearman, values_of
-from ..players import Players
+from ..players import ImagePixels, ImageSegments, Players
+from .group_scores import GROUP_SCORES
 
 Floats = NDArray[np.float64]
 Shared = dict[str, NDArray[Any]]
@@ -36,6 +38,14 @@ class Score(ABC):
     def called(self, number: str) -> str:
         """A number's name in tables."""
         return number if self.replacement is None else f"{number}:{self.replacement}"
+
+    def players(self, judge: Players) -> Players:
+        """The players to score on, from the judge's under the score's replacement."""
+        return judge
+
+    def reruns(self) -> int:
+        """How many more times a cell's explanation is made, at the cell's budget."""
+        return 0
 
     def cost(self, judge: Players) -> int:
         """Coalitions a cell, at most."""
@@ -236,6 +246,89 @@ class Sufficiency(Score):
 
 
 @dataclass(frozen=True)
+class Soundness(Score):
+    """Per-input soundness of the top share, beside that of a random map, which a method should beat to be ranked.
+
+    tiles : pixels are judged as tiles x tiles squares. raw : the model's scores are no probabilities.
+    """
+
+    top: float = 0.2
+    tiles: int = 14
+    raw: bool = False
+    replacement: Any = None
+    name: ClassVar[str] = "soundness"
+    better: ClassVar[dict[str, str]] = {"soundness": "high"}
+
+    def players(self, judge: Players) -> Players:
+        """Pixels become tiles."""
+        if judge.grid is None:
+            return judge
+        if not isinstance(judge, ImagePixels):
+            raise InvalidInput("study: soundness needs a replacement that is the same each time, such as 'blur'.")
+        return ImageSegments(judge.image, judge.baseline, segments=1 + self._tile(judge.grid))
+
+    def _tile(self, grid: tuple[int, int]) -> NDArray[np.intp]:
+        rows, columns = (np.arange(n) * self.tiles // n for n in grid)
+        return np.asarray(rows[:, None] * self.tiles + columns)
+
+    def cost(self, judge: Players) -> int:
+        """Two insertion curves of single players: see `metrics.soundness_sample`."""
+        return 2 * int(np.ceil(self.top * judge.n_players - 1e-9)) + 2
+
+    def score(self, e: metrics.Evaluation, values: Floats, shared: Shared) -> dict[str, float]:
+        """Soundness at `top`, of the map and of the random one."""
+        if len(values) != e.n_players:
+            side = e.players.shown()["data"].shape
+            tile = self._tile((side[0], side[1])).ravel()
+            values = np.bincount(tile, weights=values, minlength=e.n_players).astype(np.float64)
+        found = metrics.soundness_sample(e, None, values, top=self.top, score="raw" if self.raw else "log-odds")
+        assert found.control is not None
+        return {"soundness": found.at(self.top), "soundness_of_random": float(found.control[-1])}
+
+
+class Again(Protocol):
+    """Makes a cell's explanation again, of a nudged input or with another seed; counts what that sends."""
+
+    x: Floats  # the input, scaled so that a nudge of 1 is the range of an image, or the way to a row's baseline
+    clip: tuple[float, float] | None
+
+    def __call__(self, x: Floats, seed: int) -> Floats:
+        """Values (judge players,) of an input scaled like `x`."""
+
+
+@dataclass(frozen=True)
+class MaxSensitivity(Score):
+    """How far the explanation moves when the input is nudged, beside what another seed does (the floor).
+
+    radius : share of an image's range, or of a column's way to its baseline. n : nudges. Costs 2 n explanations a
+    cell, by far the dearest score. References and the random control are left out.
+    """
+
+    radius: float = 0.02
+    n: int = 3
+    name: ClassVar[str] = "max_sensitivity"
+    better: ClassVar[dict[str, str]] = {"max_sensitivity": "low"}
+
+    def reruns(self) -> int:
+        """n nudged inputs, n other seeds."""
+        return 2 * self.n
+
+    def score(self, e: metrics.Evaluation, values: Floats, shared: Shared) -> dict[str, float]:
+        """Nothing: see `rerun`."""
+        return {}
+
+    def rerun(self, again: Again, values: Floats, seed: int) -> dict[str, float]:
+        """See `metrics.max_sensitivity`."""
+
+        def explainer(x: NDArray[Any], own: int) -> Floats:
+            return values if x is again.x and own == seed else again(x, own)
+
+        found = metrics.max_sensitivity(explainer, again.x, radius=self.radius, n=self.n, clip=again.clip, seed=seed)
+        floor = float("nan") if found.floor is None else found.floor
+        return {"max_sensitivity": found.maximum, "max_sensitivity_floor": floor}
+
+
+@dataclass(frozen=True)
 class Sparsity(Score):
     """Gini index; no query. Neither direction is better by itself."""
 
@@ -266,11 +359,14 @@ _ALL: tuple[type[Score], ...] = (
     Shapley,
     Reference,
     Sufficiency,
+    Soundness,
+    MaxSensitivity,
     Sparsity,
     Magnitude,
 )
 SCORES: dict[str, type[Score]] = {s.name: s for s in _ALL}
-_BETTER: dict[str, str] = {number: way for s in _ALL for number, way in s.better.items()}
+_KINDS: tuple[Any, ...] = (*_ALL, *GROUP_SCORES)
+_BETTER: dict[str, str] = {number: way for s in _KINDS for number, way in s.better.items()}
 
 
 def better(number: str) -> str | None:

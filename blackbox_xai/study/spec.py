@@ -12,9 +12,13 @@ from ..estimators import METHODS, Estimator
 from ..game import Target
 from ..oracles import as_oracle
 from ..oracles.base import Oracle
-from .scores import SCORES, Score
+from .group_scores import GROUP_SCORES, GroupScore
+from .names import EVERY_INSTANCE, Cell
+from .scores import SCORES as CELL_SCORES
+from .scores import Score
 
 RANDOM = "random"  # a control: a random map, no query
+SCORES: dict[str, type[Score] | type[GroupScore]] = {**CELL_SCORES, **{s.name: s for s in GROUP_SCORES}}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,6 +26,7 @@ class Instance:
     """One input to explain.
 
     name : str, unique. x, baseline, players, groups, target : as in `explain`.
+    label : int or None. The data's own label, for scores over a dataset; None is the model's choice.
     """
 
     name: str
@@ -30,6 +35,7 @@ class Instance:
     players: Any = None
     groups: Mapping[str, Sequence[Any]] | None = None
     target: Target = None
+    label: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,15 +82,6 @@ class Method:
             raise InvalidInput(f"study: method {name!r}: {error}.") from error
 
 
-class Cell(NamedTuple):
-    """One run: a method on an instance with a budget and a seed. White-box references have budget 0."""
-
-    instance: str
-    method: str
-    budget: int
-    seed: int
-
-
 class Chain(NamedTuple):
     """The cells that share answers: one instance, method and seed, budgets ascending. The unit of work."""
 
@@ -105,7 +102,8 @@ class Study:
     methods : Method each; a string is ``Method.named(string)``.
     budgets : int each, rows. A run with the next budget continues the one before where the method's design nests.
     seeds : int each.
-    scores : Score each; a string is the default of that name.
+    scores : Score or GroupScore each; a string is the default of that name. Those of groups (stability, agreement, ROAD
+        and other dataset scores) are made at the end of a run from stored maps, and may be added to a study later.
     judge : what the attribution is judged with: {"players": "pixels" or None, "replacement": see `metrics.replaced`}.
         Default: pixels for images, else the explainer's players; a background set is judged with its mean.
     keep_maps : int. Attributions are kept for pictures for so many instances (first seed).
@@ -117,7 +115,7 @@ class Study:
     methods: Sequence[Method | str]
     budgets: Sequence[int]
     seeds: Sequence[int] = (0,)
-    scores: Sequence[Score | str] = ("deletion",)
+    scores: Sequence[Score | GroupScore | str] = ("deletion",)
     judge: Mapping[str, Any] = field(default_factory=dict)
     keep_maps: int = 3
     limit: int | None = None
@@ -135,9 +133,14 @@ class Study:
                 raise InvalidInput(f"study {self.name!r}: {what} must be one at least, each once; got {list(values)}.")
         if list(self.budgets) != sorted(self.budgets) or self.budgets[0] < 1:
             raise InvalidInput(f"study {self.name!r}: budgets must ascend and be >= 1, got {list(self.budgets)}.")
-        unknown = [s for s in self.scores if not isinstance(s, Score)]
+        unknown = [s for s in self.scores if not isinstance(s, (Score, GroupScore))]
         if unknown:
             raise InvalidInput(f"study: score {unknown[0]!r} is unknown; there are {', '.join(sorted(SCORES))}.")
+        for group in self.all_group_scores:
+            if group.seeds_needed > len(self.seeds):
+                raise InvalidInput(f"study {self.name!r}: {group.name} needs {group.seeds_needed} seeds at least.")
+        if min(self.seeds) < 0:
+            raise InvalidInput(f"study {self.name!r}: seeds must be >= 0, got {list(self.seeds)}.")
         if set(self.judge) - {"players", "replacement"}:
             raise InvalidInput(f"study: judge takes 'players' and 'replacement', not {sorted(self.judge)}.")
 
@@ -145,7 +148,7 @@ class Study:
         """The study with its subject made and checked. Queries nothing."""
         subject = self.subject if isinstance(self.subject, Subject) else self.subject()
         names = [i.name for i in subject.instances]
-        if not names or len(set(names)) != len(names):
+        if not names or len(set(names)) != len(names) or EVERY_INSTANCE in names:
             raise InvalidInput(f"study {self.name!r}: instances need unique names, one at least.")
         clash = {m.label for m in self.all_methods} & set(subject.references)
         if clash:
@@ -166,9 +169,9 @@ class Study:
         return tuple(s for s in self.scores if isinstance(s, Score))
 
     @property
-    def all_group_scores(self) -> tuple[Any, ...]:
-        """The scores of several maps together."""
-        return ()
+    def all_group_scores(self) -> tuple[GroupScore, ...]:
+        """The scores of several maps together, as records."""
+        return tuple(s for s in self.scores if isinstance(s, GroupScore))
 
     def described(self) -> dict[str, Any]:
         """Plain values that say what the study is: what must not change when it is resumed."""
@@ -176,6 +179,7 @@ class Study:
             "name": self.name,
             "methods": {m.label: [repr(m.estimator), m.players] for m in self.all_methods},
             "scores": [[s.name, _plain(vars(s))] for s in self.all_scores],
+            "group_scores": [[s.name, _plain(vars(s))] for s in self.all_group_scores],
             "judge": {k: str(v) for k, v in self.judge.items()},
             "budgets": list(self.budgets),
             "seeds": list(self.seeds),
@@ -197,9 +201,9 @@ class Made:
         described = self.study.described()
         return {**described, "settings": {**described["settings"], **facts}}
 
-    def chains(self) -> Iterator[Chain]:
-        """All units of work, in order: instances outermost."""
-        for i in range(len(self.subject.instances)):
+    def chains(self, instances: int | None = None) -> Iterator[Chain]:
+        """All units of work, in order: instances outermost; `instances`: the first so many alone."""
+        for i in range(len(self.subject.instances[:instances])):
             for seed in self.study.seeds:
                 for m in range(len(self.study.all_methods)):
                     yield Chain(i, m, seed)
@@ -208,12 +212,6 @@ class Made:
         """The cells of one unit, budgets ascending."""
         name, label = self.subject.instances[chain.instance].name, self.study.all_methods[chain.method].label
         return [Cell(name, label, budget, chain.seed) for budget in self.study.budgets]
-
-    @property
-    def n_cells(self) -> int:
-        """Cells in all, references not included."""
-        s = self.study
-        return len(self.subject.instances) * len(s.methods) * len(s.budgets) * len(s.seeds)
 
 
 def _plain(value: Any) -> Any:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .names import Cell
 from .scores import better
 
 Floats = NDArray[np.float64]
+_WITH = "agreement:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,22 @@ class Statistics:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """All metrics, in order of name."""
-        return tuple(sorted(self.entries))
+        """All metrics, in order of name; agreement with single methods is a matrix, see `agreement`."""
+        return tuple(sorted(m for m in self.entries if not m.startswith(_WITH)))
+
+    def agreement(self, budget: int) -> tuple[tuple[str, ...], Floats]:
+        """Columns, methods and references, and mean rank correlation (methods, columns); NaN where there is none.
+
+        On the diagonal: a method with itself under another seed.
+        """
+        others = [m[len(_WITH) :] for m in self.entries if m.startswith(_WITH)]
+        columns = (*(m for m in self.methods if m in others), *sorted(set(others) - set(self.methods)))
+        table = np.full((len(self.methods), len(columns)), np.nan)
+        for i, method in enumerate(self.methods):
+            for j, other in enumerate(columns):
+                entry = self.entries[_WITH + other].get((method, budget))
+                table[i, j] = np.nan if entry is None else entry.mean
+        return columns, table
 
 
 def statistics(rows: Iterable[Mapping[str, Any]]) -> Statistics:
@@ -55,8 +71,9 @@ def statistics(rows: Iterable[Mapping[str, Any]]) -> Statistics:
         key, place = (r["method"], int(r["budget"])), (r["instance"], int(r["seed"]))
         if r["status"] != "ok":
             continue
-        inside, total = float(r["seconds_model"]), float(r["seconds"])
-        spent[key][place] = (float(r["rows_sent"]), inside, max(0.0, total - inside))
+        if not Cell(r["instance"], *key, int(r["seed"])).whole:
+            inside, total = float(r["seconds_model"]), float(r["seconds"])
+            spent[key][place] = (float(r["rows_sent"]), inside, max(0.0, total - inside))
         if r["metric"] is not None:
             values[r["metric"]][key][place] = float("nan") if r["value"] is None else float(r["value"])
     methods = tuple(dict.fromkeys(m for m, b in spent if b > 0))
