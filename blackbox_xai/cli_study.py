@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ app = typer.Typer(help="Budget-versus-quality studies.", no_args_is_help=True)
 File = Annotated[Path, typer.Argument(help="The study, a TOML file.")]
 Data = Annotated[str | None, typer.Option(help="Directory of data, for subjects that read one.")]
 Instances = Annotated[int | None, typer.Option(help="Only the first so many instances, for now.")]
+Limit = Annotated[int | None, typer.Option(help="Rows the whole study may send, instead of the file's limit.")]
 Weights = Annotated[str | None, typer.Option(help="File of model weights, for subjects that take one.")]
 
 
@@ -44,6 +46,7 @@ def run(
     data: Data = None,
     weights: Weights = None,
     instances: Instances = None,
+    limit: Limit = None,
     workers: Annotated[int, typer.Option(help="Processes, or the cluster's workers.")] = 1,
     backend: Annotated[str, typer.Option(help="loky, threading, dask or ray.")] = "loky",
     address: Annotated[str | None, typer.Option(help="Of the Dask scheduler or the Ray cluster.")] = None,
@@ -57,9 +60,17 @@ def run(
         from . import study
 
         declared = study.read(file, data=data, weights=weights)
+        if limit is not None:
+            declared = dataclasses.replace(declared, limit=limit)
         if dry_run:
-            known = study.Results(out) if (out / "study.db").exists() else None
+            there = database or ((out / "study.db").exists() and out)
+            known = study.Results(there) if there else None
             typer.echo(str(study.bill(declared, known, instances=instances)))
+            if declared.limit is not None:
+                left = declared.limit - (known.described()["used"] if known is not None else 0)
+                needed = study.bill(declared, known, instances=instances, whole=True).total
+                said = "enough" if needed <= left else "too few: it would not start"
+                typer.echo(f"limit: {left} of {declared.limit} rows left, the run reserves {needed}: {said}")
             return
         with _Cluster(backend, address, workers):
             results = study.run(

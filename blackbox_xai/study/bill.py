@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from .bench import Bench
-from .cells import made_run, nested
+from .cells import SCRATCH, chain_file, made_run, nested
 from .groups import Work, due, planned
 from .names import Cell
 from .rehearsal import rows_of
 from .results import Results
-from .spec import Made, Study
+from .spec import Chain, Made, Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +54,34 @@ class Bill:
         return "\n".join(lines)
 
 
-def bill(study: Study, results: Results | None = None, *, instances: int | None = None) -> Bill:
-    """What a study costs; with `results`, what is left to send; with `instances`, for the first so many alone.
+def bill(study: Study, results: Results | None = None, *, instances: int | None = None, whole: bool = False) -> Bill:
+    """What a study costs.
 
-    A cell that continues a smaller budget is billed for the difference. Cost: no query. The subject is made.
+    Parameters
+    ----------
+    results : of a run begun earlier: what is left to send.
+    instances : int or None. The first so many alone.
+    whole : bool. With every budget spent to its last row: what a limit must cover, for rows are reserved before they
+        are sent, and what is not sent is given back.
+
+    A cell that continues a smaller budget is billed for the difference, unless that one's answers are gone (a budget
+    added to a finished study, results in a database elsewhere): then it is billed, and paid, in full.
+
+    Cost: no query. The subject is made.
     """
-    return bill_of(study.made(), results, instances=instances)
+    scratch = None if results is None or "://" in results.where else Path(results.where) / SCRATCH
+    return bill_of(study.made(), results, whole=whole, instances=instances, scratch=scratch)
 
 
-def bill_of(made: Made, results: Results | None = None, *, whole: bool = False, instances: int | None = None) -> Bill:
-    """The bill of a study whose subject is at hand; `whole`: with every budget spent to the last row."""
+def bill_of(
+    made: Made,
+    results: Results | None = None,
+    *,
+    whole: bool = False,
+    instances: int | None = None,
+    scratch: Path | None = None,
+) -> Bill:
+    """The bill of a study whose subject is at hand; `scratch`: where answers of unfinished chains lie."""
     done: set[Cell] = results.done() if results is not None else set()
     prepared = results.prepared() if results is not None else set()
     explaining = {(m.label, b): 0 for m in made.study.all_methods for b in made.study.budgets}
@@ -81,7 +100,9 @@ def bill_of(made: Made, results: Results | None = None, *, whole: bool = False, 
         n_cells += len(cells)
         if all(c in done for c in cells):
             continue
-        prices = _steps(made, chain.instance, chain.method, chain.seed, whole)
+        first = next(i for i, c in enumerate(cells) if c not in done)
+        lost = first if scratch is None or not chain_file(scratch, cells[0]).exists() else None
+        prices = _steps(made, chain, whole, lost)
         for cell, price in zip(cells, prices):
             if cell in done:
                 continue
@@ -106,22 +127,22 @@ def _grouped(made: Made, results: Results | None, instances: int | None, refused
     return sum(made.study.all_group_scores[place].cost(work, group) for place, group in due(made, cells, signed))
 
 
-def _steps(made: Made, instance: int, method: int, seed: int, whole: bool) -> list[int | str]:
-    """Rows of each budget of a chain, or why it cannot run."""
-    how = made.study.all_methods[method]
+def _steps(made: Made, chain: Chain, whole: bool, lost: int | None) -> list[int | str]:
+    """Rows of each budget of a chain, or why it cannot run; at place `lost` the answers before it are gone."""
+    how = made.study.all_methods[chain.method]
     if how.estimator is None:
         return [0 for _ in made.study.budgets]
     out: list[int | str] = []
     last = None
     paid = 0
-    for budget in made.study.budgets:
+    for place, budget in enumerate(made.study.budgets):
         try:
-            run = made_run(made, made.subject.instances[instance], how, budget, seed)
+            run = made_run(made, made.subject.instances[chain.instance], how, budget, chain.seed)
             rows = budget if whole else rows_of(run)
         except ValueError as error:
             out.append(str(error))
             continue
-        continues = last is not None and nested(last, run)
+        continues = last is not None and place != lost and nested(last, run)
         out.append(rows - paid if continues else rows)
         last, paid = run, rows
     return out

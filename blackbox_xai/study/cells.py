@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from .spec import Chain, Instance, Made, Method
 
 Floats = NDArray[np.float64]
 _RANDOM_STREAM = 0xE3
+SCRATCH = "unfinished"  # directory of answers of unfinished chains, beside the results
 _EXACT = 4096  # maps of so many players are kept to the bit; larger ones are for pictures
 
 
@@ -130,6 +132,12 @@ def made_run(made: Made, instance: Instance, method: Method, budget: int, seed: 
         "raise",
         None,
     )
+
+
+def chain_file(scratch: Path, cell: Cell) -> Path:
+    """Where the answers of an unfinished chain are kept; `cell` is any of its cells."""
+    said = "\0".join((cell.instance, cell.method, str(cell.seed)))
+    return scratch / f"chain-{hashlib.sha256(said.encode()).hexdigest()[:16]}.npz"
 
 
 class ChainRun:
@@ -241,8 +249,7 @@ class ChainRun:
         return whole, float(whole.ledger["seconds_model"])
 
     def _file(self) -> Path:
-        name = "-".join(str(part) for part in self.chain)
-        return (self.scratch or Path("/nonexistent")) / f"chain-{name}.npz"
+        return chain_file(self.scratch or Path("/nonexistent"), self.cells[0])
 
     def _remember(self, cell: Cell, attribution: Attribution) -> None:
         self._last, self._last_budget = attribution, cell.budget

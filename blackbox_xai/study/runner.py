@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ..errors import BudgetExhausted, InvalidInput
 from .bill import bill_of
-from .cells import ChainRun, Desk, Shares
+from .cells import SCRATCH, ChainRun, Desk, Shares
 from .group_scores import Group
 from .groups import due, make, planned
 from .results import Results
@@ -74,15 +74,15 @@ def run(
     described = made.described()
     results.begin(described, study.limit)
     results.note(versions=versions(), machine=machine(), references=sorted(made.subject.references))
+    scratch = out / SCRATCH
     if study.limit is not None:
-        needed = bill_of(made, results, whole=True, instances=instances).total
+        needed = bill_of(made, results, whole=True, instances=instances, scratch=scratch).total
         left = study.limit - results.described()["used"]
         if needed > left:
             raise BudgetExhausted(f"study {study.name}", needed, left, study.limit)
     done, prepared = results.done(), results.prepared()
     cells = {c for chain in made.chains(instances) for c in made.cells(chain)}
     tick = _ticker(progress, len(cells & done), len(cells))
-    scratch = out / "unfinished"
     desk = Desk(results, scratch, None if store is None else str(store))
     with _Pool(study, made, desk, workers, backend) as pool:
         todo = [i for i, x in enumerate(made.subject.instances[:instances]) if x.name not in prepared]

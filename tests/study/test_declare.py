@@ -24,6 +24,14 @@ def test_smoke_bill_run_resume_report(tmp_path):
     dry = runner.invoke(app, ["run", str(SMOKE), "--out", str(tmp_path / "out"), "--dry-run"])
     assert str(total) in dry.output
     assert not (tmp_path / "out").exists()
+    assert "limit" not in dry.output
+    short = runner.invoke(
+        app, ["run", str(SMOKE), "--out", str(tmp_path / "out"), "--dry-run", "--limit", str(total - 1)]
+    )
+    assert "too few: it would not start" in short.output
+    refused = runner.invoke(app, ["run", str(SMOKE), "--out", str(tmp_path / "no"), "--limit", str(total - 1)])
+    assert refused.exit_code == 2
+    assert "none was sent" in refused.output
     begin = time.perf_counter()
     ran = runner.invoke(app, ["run", str(SMOKE), "--out", str(tmp_path / "out")])
     assert ran.exit_code == 0, ran.output

@@ -215,7 +215,7 @@ def test_pixels_are_judged_by_tiles_and_under_several_replacements(tmp_path):
 
 
 def test_soundness_of_texts_and_classes_by_choice(tmp_path):
-    x, y, model, mean = flowers()
+    x, _, model, mean = flowers()
     made = Subject(SklearnOracle(model), [Instance("one", x[0], baseline=mean), Instance("two", x[75], baseline=mean)])
     s = study.Study("chosen", made, ("kernelshap",), (14,), (0,), ("road", "completeness"))
     results = study.run(s, tmp_path)

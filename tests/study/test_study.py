@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import os
 import signal
@@ -18,6 +19,7 @@ from blackbox_xai import explain, study
 from blackbox_xai.errors import BudgetExhausted, InvalidInput
 from blackbox_xai.metrics import deletion
 from blackbox_xai.players import Columns
+from blackbox_xai.study.cells import ChainRun, Desk, Shares
 from tests.study.subjects import rows_logged, subject
 
 ROOT = Path(__file__).parents[2]
@@ -193,6 +195,44 @@ def test_a_chain_that_was_cut_continues_from_its_saved_half(tmp_path):
     assert small > 0
     with pytest.raises(InvalidInput, match="another study"):
         study.run(declared(log, n=1, scores=("insertion",)), tmp_path / "out")
+
+
+def test_the_bill_of_what_is_left_is_what_is_sent(tmp_path):
+    """Cells done, chains cut half way, budgets and methods added: the bill stays exact."""
+    log = str(tmp_path / "log")
+    small = declared(log, n=2, budgets=(60,), methods=("kernelshap", "random"))
+    study.run(small, tmp_path / "out")
+    grown = declared(log, n=2, budgets=(60, 120), methods=("permutation", "kernelshap", "random"))
+    results = study.Results(tmp_path / "out")
+    left, before = study.bill(grown, results).total, rows_logged(log)
+    assert left == study.bill(grown).total - before + 4 * 60  # kernelshap 60 is done, and its answers are gone
+    cover = study.bill(grown, results, whole=True).total
+    with pytest.raises(BudgetExhausted):
+        study.run(dataclasses.replace(grown, limit=before + cover - 1), tmp_path / "out")
+    assert rows_logged(log) == before
+    part = study.bill(grown, results, instances=1)
+    assert 0 < part.total < left
+    cover = study.bill(grown, results, instances=1, whole=True).total
+    study.run(dataclasses.replace(grown, limit=before + cover), tmp_path / "out", instances=1)
+    assert rows_logged(log) == before + part.total
+    study.run(grown, tmp_path / "out")
+    assert rows_logged(log) == before + left == results.described()["used"]
+
+
+def test_a_chain_stopped_between_budgets_is_billed_for_the_difference(tmp_path):
+    log = str(tmp_path / "log")
+    s = declared(log, n=1, seeds=(0,), methods=("kernelshap",), scores=("sparsity",))
+    made = s.made()
+    results = study.Results(tmp_path / "out")
+    results.begin(made.described(), None)
+    desk = Desk(results, tmp_path / "out" / "unfinished")
+    Shares(made, desk).prepare(0)
+    next(ChainRun(made, desk, next(made.chains())).run(set()))  # the small budget, then the process is gone
+    sent = rows_logged(log)
+    left = study.bill(s, results).total
+    assert (sent, left) == (60, 60)
+    study.run(s, tmp_path / "out")
+    assert rows_logged(log) == 120
 
 
 def test_failures_are_recorded_retried_and_stop_nothing(tmp_path):
