@@ -140,6 +140,7 @@ class Run:
             soft=self.playing.soft,
             noisy=self.playing.noisy,
             labels=self.oracle.outputs == "labels",
+            contrast=self.playing.contrast(),
         )
 
     def session(self) -> Session:

@@ -40,6 +40,8 @@ class Problem:
         values are noisy and the empty coalition is averaged over up to r draws.
     labels : bool. The values are 0/1 labels.
     device : "cpu" or "cuda". Where masks are drawn.
+    contrast : float (n_players,), >= 0, or None. How much of the input changes where a player is absent, in any
+        unit; a player of contrast 0 has no effect. Only a prior: no estimate may rest on it alone.
     """
 
     n_players: int
@@ -50,6 +52,7 @@ class Problem:
     noisy: int = 0
     labels: bool = False
     device: str = "cpu"
+    contrast: Floats | None = field(default=None, compare=False, repr=False)
 
     @property
     def total(self) -> int:

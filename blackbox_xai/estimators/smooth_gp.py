@@ -13,9 +13,10 @@ from ..kernels import on_numpy
 from ..masks import Masks
 from ..samplers.coins import SmoothedCoins, balanced
 from .base import Bools, Estimate, Estimator, Floats, Problem, Session
-from .surrogate import LENGTHS, Cells, Surrogate, fit, normal_scores, own_path, refined
+from .surrogate import LENGTHS, SEARCHED, Cells, Surrogate, fit, normal_scores, own_path, refined
 
 _STREAM_NOISE, _STREAM_LEVEL = 0x5300, 0x5301
+_SEARCHED = 240  # rows for choosing width and noise between rounds
 _TINY = 1e-4  # added to both odds: a probability of 0 or 1 has finite log-odds
 
 
@@ -25,7 +26,7 @@ class SmoothGP(Estimator):
 
     The value is regressed on what each of 28 x 28 cells shows, by a Gaussian process with a smooth prior (a
     probability also as log-odds). Its ranking of the pixels is the fixed point: each pixel's effect is the mean
-    gradient of the surrogate at the best 2%, 6%, ... 98% of the pixels, and at what is left without them. The
+    gradient of the surrogate at the best 4%, 13%, ... 96% of the pixels, and at what is left without them. The
     first rows are smooth random masks; later ones are such prefixes of the ranking so far, with noise, and their
     complements, so queries go where insertion and deletion will take the picture. Last, the rankings of a fine and
     of a coarse prior move uphill in the area between the surrogate's own insertion and deletion curves and are
@@ -77,7 +78,7 @@ class _Rounds(Session):
 
     def __init__(self, problem: Problem, method: SmoothGP) -> None:
         assert problem.grid is not None
-        self._method, self._cells = method, Cells(problem.grid)
+        self._method, self._cells = method, Cells(problem.grid, problem.contrast)
         side = min(problem.grid)
         sigma = float(np.clip(method.sigma[0] * side, 1, max(1.0, side / 2)))
         # shares 1/12 .. 11/12 to the pixel: near-empty and near-full pairs would say only what the endpoints say
@@ -104,8 +105,9 @@ class _Rounds(Session):
             return masks
         fields = self._fields_of(turn)
         bits = []
-        for row in range(start, start + count, 2):
-            dense = self._prefix(row // 2, fields[(row // 2) % len(fields)])
+        levels = (balanced(self.problem.seed ^ _STREAM_LEVEL, start // 2, count // 2) + 0.5) / 2**32
+        for row, level in zip(range(start, start + count, 2), levels):
+            dense = self._prefix(row // 2, fields[(row // 2) % len(fields)], float(level))
             pair = np.stack([dense, ~dense])
             self._note(row, pair)
             bits.append(on_numpy.pack(pair))
@@ -129,28 +131,29 @@ class _Rounds(Session):
             values = np.concatenate(self._values)[:rows]
             coverage = self._coverage(rows)
             found = []
-            for models in self._models(coverage, values):
+            for models in self._models(coverage, values, LENGTHS, _SEARCHED):
                 ranked = normal_scores(own_path(models, coverage)[0])
                 found.append(self._cells.spread(ranked).reshape(self._cells.grid))
             self._fields = {turn: found}
         return self._fields[turn]
 
-    def _models(self, coverage: Floats, values: Floats, lengths: tuple[float, ...] = LENGTHS) -> list[list[Surrogate]]:
+    def _models(
+        self, coverage: Floats, values: Floats, lengths: tuple[float, ...], searched: int
+    ) -> list[list[Surrogate]]:
         """For each target its surrogates: of the value, and of the log-odds where all values are probabilities."""
         odds = [c for c in range(values.shape[1]) if self._is_probability(values[:, c])]
         columns = [values, np.log((values[:, odds] + _TINY) / (1 - values[:, odds] + _TINY))]
-        made = fit(self._cells, coverage, np.concatenate(columns, axis=1), lengths)
+        made = fit(self._cells, coverage, np.concatenate(columns, axis=1), lengths, searched)
         k = values.shape[1]
         return [[made[c]] + ([made[k + odds.index(c)]] if c in odds else []) for c in range(k)]
 
     def _is_probability(self, column: Floats) -> bool:
         return bool(not self.problem.labels and column.min() >= 0 and column.max() <= 1)
 
-    def _prefix(self, pair: int, field: Floats) -> Bools:
-        """Mask (H*W,) of the best share of `field` plus smooth noise; share, noise and its width by (seed, pair)."""
+    def _prefix(self, pair: int, field: Floats, level: float) -> Bools:
+        """Mask (H*W,) of the best share (by `level`, 0..1) of `field` plus smooth noise, pure in (seed, pair)."""
         m, grid = self._method, self._cells.grid
         late = min(1.0, 2 * pair / 500)
-        level = float(balanced(self.problem.seed ^ _STREAM_LEVEL, pair, 1)[0] + 0.5) / 2**32
         share = float(np.clip(level**m.tilt, 0.005, 0.995))
         sigma = max(1.0, (m.sigma[0] + late * (m.sigma[1] - m.sigma[0])) * min(grid))
         amount = m.noise[0] + late * (m.noise[1] - m.noise[0])
@@ -166,7 +169,7 @@ class _Rounds(Session):
         coverage = self._coverage(self.told)
         players = self._cells.sizes()
         maps, errors, notes = [], [], []
-        families = zip(*(self._models(coverage, values, (length,)) for length in LENGTHS))
+        families = zip(*(self._models(coverage, values, (length,), SEARCHED) for length in LENGTHS))
         for family, total in zip(families, full - base):
             paths = [own_path(models, coverage) for models in family]
             best = int(np.argmin([models[0].error for models in family]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +12,22 @@ from .base import Bools, Floats
 CELLS = 28  # a side, at most
 LENGTHS = (0.0625, 0.107)  # prior widths, in shorter sides of the grid: 14 and 24 px at 224
 NOISES = (0.03, 0.1, 0.3)  # shares of the prior variance
-SEARCHED, INDUCING = 600, 1000  # rows for choosing width and noise; centres of the surrogate
-LEVELS = (np.arange(24) + 0.5) / 24
+KEPT = 0.01  # smallest part of the prior kept, against the largest
+SEARCHED, INDUCING = 600, 1000  # rows for choosing width and noise at the end; centres of the surrogate
+LEVELS = (np.arange(12) + 0.5) / 12
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """Coarse cells over a grid of players (H, W): at most 28 x 28, as equal as can be."""
+    """Coarse cells over a grid of players (H, W): at most 28 x 28, as equal as can be.
+
+    `contrast` (H*W,), where known, says how much each player changes the input: the prior variance of a cell's effect
+    is proportional to the contrast in it and next to it.
+    """
 
     grid: tuple[int, int]
+    contrast: Floats | None = None
+    _bases: dict[float, Floats] = field(default_factory=dict, repr=False)  # memory of a pure function
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -58,16 +65,35 @@ class Cells:
         wide = np.einsum("yi,ijk,xj->yxk", self.stretch(0), table, self.stretch(1), optimize=True)
         return np.asarray(wide.reshape(self.grid[0] * self.grid[1], *cells.shape[1:]))
 
+    def weights(self) -> Floats:
+        """Prior deviation of each cell's effect, (c,), root mean square 1."""
+        if self.contrast is None or not self.contrast.any():
+            return np.ones(int(np.prod(self.shape)))
+        table = np.add.reduceat(self.contrast.reshape(self.grid), self.edges(0)[:-1], axis=0)
+        table = np.add.reduceat(table, self.edges(1)[:-1], axis=1) / self.sizes().reshape(self.shape)
+        for axis in (0, 1):  # an object's flat parts lie beside its edges: a cell's neighbours count half
+            wide = np.pad(table, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
+            near = [np.take(wide, range(at, at + table.shape[axis]), axis=axis) for at in (0, 1, 2)]
+            table = (near[0] + 2 * near[1] + near[2]) / 4
+        return np.asarray(np.sqrt(table / table.mean()).ravel())
+
     def basis(self, length: float) -> Floats:
-        """(c, r): B with B B' the Gaussian covariance of cells, `length` in players, less its 0.1% smallest parts."""
+        """(c, r): B with B B' the prior covariance of the cells' effects, less its parts below 1% of the largest.
+
+        Gaussian in the distance, `length` in players, times the cells' weights.
+        """
+        if length in self._bases:
+            return self._bases[length]
         parts = []
         for axis in (0, 1):
             at = self.centres(axis)
             parts.append(np.linalg.eigh(np.exp(-((at[:, None] - at) ** 2) / (2 * length**2))))
         power = np.multiply.outer(parts[0][0], parts[1][0])
-        i, j = np.nonzero(power > 1e-3 * power.max())
+        i, j = np.nonzero(power > KEPT * power.max())
         waves = parts[0][1][:, None, i] * parts[1][1][None, :, j]
-        return np.asarray(waves.reshape(-1, len(i)) * np.sqrt(power[i, j]))
+        found = np.asarray(waves.reshape(-1, len(i)) * np.sqrt(power[i, j]) * self.weights()[:, None])
+        self._bases[length] = found
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +147,9 @@ class Surrogate:
         return np.asarray(np.sqrt(np.maximum(prior - known, 0) * self.error / self.noise))
 
 
-def fit(cells: Cells, coverage: Floats, values: Floats, lengths: tuple[float, ...] = LENGTHS) -> list[Surrogate]:
+def fit(
+    cells: Cells, coverage: Floats, values: Floats, lengths: tuple[float, ...] = LENGTHS, searched: int = SEARCHED
+) -> list[Surrogate]:
     """One surrogate a column.
 
     Parameters
@@ -130,15 +158,15 @@ def fit(cells: Cells, coverage: Floats, values: Floats, lengths: tuple[float, ..
     values : (m, q).
     lengths : prior widths to choose from, in shorter sides of the grid.
 
-    Width and noise have the smallest leave-one-pair-out error on at most 600 rows; above 1000 rows the process is
-    carried by 1000 of them, spread evenly.
+    Width and noise have the smallest leave-one-pair-out error on at most `searched` rows; above 1000 rows the process
+    is carried by 1000 of them, spread evenly.
 
     Cost: O(m * 1000^2) at most.
     """
     mean, scale = values.mean(axis=0), values.std(axis=0)
     scale = np.where(scale > 1e-12 * np.abs(values).max(axis=0, initial=1e-300), scale, 0.0)
     table = (values - mean) / np.where(scale > 0, scale, 1.0) * (scale > 0)
-    few = _evenly(len(values), SEARCHED)
+    few = _evenly(len(values), searched)
     best: list[tuple[float, float, float]] = [(np.inf, 0.0, 0.0)] * values.shape[1]
     for share in lengths:
         length = max(1.0, share * min(cells.grid))
@@ -217,7 +245,7 @@ def normal_scores(field: Floats) -> Floats:
     return np.asarray(scores[place])
 
 
-def own_path(models: list[Surrogate], coverage: Floats, steps: int = 10) -> tuple[Floats, Floats]:
+def own_path(models: list[Surrogate], coverage: Floats, steps: int = 5) -> tuple[Floats, Floats]:
     """The field whose own ranking it explains: mean gradient along the prefixes of the ranking, and their complements.
 
     Parameters
@@ -228,7 +256,7 @@ def own_path(models: list[Surrogate], coverage: Floats, steps: int = 10) -> tupl
     Returns
     -------
     field (c,) : sum over models of the mean gradient, each divided by its spread.
-    path (2 * 24, c) : the rows at which the gradient was taken last.
+    path (24, c) : the rows at which the gradient was taken last.
     """
     some = coverage[_evenly(len(coverage), SEARCHED)]
     field = np.sum([unit(g.gradient(some).mean(axis=0)) for g in models], axis=0)
@@ -240,7 +268,7 @@ def own_path(models: list[Surrogate], coverage: Floats, steps: int = 10) -> tupl
     return np.sum([unit(g.gradient(path).mean(axis=0)) for g in models], axis=0), path
 
 
-def refined(models: list[Surrogate], field: Floats, steps: int = 40) -> Floats:
+def refined(models: list[Surrogate], field: Floats, steps: int = 10) -> Floats:
     """The field moved uphill in the area between the surrogate's insertion and deletion curves, (c,).
 
     At each level only cells near the cut count: those with a larger gradient than their neighbours in rank go up.
@@ -258,7 +286,7 @@ def refined(models: list[Surrogate], field: Floats, steps: int = 40) -> Floats:
 
 
 def prefixes(field: Floats, edge: float = 0.05) -> Floats:
-    """Coverage (48, c) of the best 2%, 6%, ... 98% of the cells, with soft edges, and of the rest."""
+    """Coverage (24, c) of the best 4%, 13%, ... 96% of the cells, with soft edges, and of the rest."""
     scaled = unit(field)
     cut = np.quantile(scaled, 1 - LEVELS)[:, None]
     shown = 1 / (1 + np.exp(-np.clip((scaled - cut) / edge, -30, 30)))

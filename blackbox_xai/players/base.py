@@ -65,6 +65,10 @@ class Players(ABC):
     def dummies(self) -> NDArray[np.bool_]:
         """(d,) True where the player's baseline equals the input, so that it cannot matter."""
 
+    def contrast(self) -> NDArray[np.float64] | None:
+        """(d,) >= 0: how much the input changes where each player is absent; None where that has no measure."""
+        return None
+
     @abstractmethod
     def restrict(self, active: NDArray[np.intp]) -> Players:
         """The same input with only the players `active` in play; the others stay as they are."""

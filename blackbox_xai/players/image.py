@@ -86,6 +86,11 @@ class ImagePixels(Players):
         """Pixels whose baseline is the same colour."""
         return cast(NDArray[np.bool_], (self.image == self.baseline).all(axis=2).ravel())
 
+    def contrast(self) -> NDArray[np.float64]:
+        """Distance between each pixel and its baseline, mean over the channels, in the image's units."""
+        gap = np.abs(self.image.astype(np.float32) - self.baseline.astype(np.float32))
+        return cast(NDArray[np.float64], gap.mean(axis=2, dtype=np.float64).ravel())
+
     def restrict(self, active: NDArray[np.intp]) -> Players:
         """Not used: on a grid dummies stay in play and get 0."""
         raise InvalidInput("ImagePixels: players on a grid are not restricted.")
