@@ -95,6 +95,7 @@ def test_image_baselines() -> None:
     with pytest.raises(InvalidInput, match="sigma"):
         ImagePixels(PHOTO, Blur(sigma=0))
     assert ImagePixels(PHOTO, Constant(0)).dummies().sum() == (PHOTO == 0).all(2).sum()
+    np.testing.assert_allclose(ImagePixels(PHOTO, Constant(0)).contrast(), PHOTO.mean(axis=2).ravel())
 
 
 def test_words_and_removal() -> None:

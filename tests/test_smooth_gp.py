@@ -28,8 +28,8 @@ def chance(z, b=None):
 SPOT = bump(15, 30)
 
 
-def play(method, f, budget, seed=0, chunk=64):
-    session = method.session(Problem(GRID[0] * GRID[1], (budget,), seed, grid=GRID))
+def play(method, f, budget, seed=0, chunk=64, contrast=None):
+    session = method.session(Problem(GRID[0] * GRID[1], (budget,), seed, grid=GRID, contrast=contrast))
     asked = []
     while len(masks := session.ask(chunk)):
         dense = masks.dense()
@@ -52,6 +52,23 @@ def test_it_finds_the_spot_and_asks_around_it():
 
     assert decided(later) > decided(first) + 0.05  # the ranking so far decides: the spot goes or stays as a whole
     assert np.array_equal(asked[2::2], ~asked[3::2])
+
+
+def test_contrast_tells_where_an_effect_can_be():
+    """Half the picture is as its baseline: with that known, the map is nearer and next to nothing lies there."""
+    contrast = np.where(np.arange(GRID[1]) < 24, 0.0, 1.0) * np.ones((GRID[0], 1))
+    effect = contrast.ravel() * (bump(15, 26, 8.0) - bump(30, 30, 8.0))
+
+    def value(z):
+        return z @ effect
+
+    blind, _ = play(SmoothGP(), value, 60)
+    told, _ = play(SmoothGP(), value, 60, contrast=contrast.ravel())
+    empty = np.s_[:, :20]  # at 20 begins what the cells' smoothness reaches
+    assert np.abs(told.values.reshape(GRID)[empty]).max() < 0.05 * np.abs(told.values).max()
+    assert np.corrcoef(told.values, effect)[0, 1] > np.corrcoef(blind.values, effect)[0, 1] + 0.02
+    none, _ = play(SmoothGP(), value, 60, contrast=np.zeros(len(effect)))  # says nothing: as if it were not there
+    assert np.array_equal(none.values, blind.values)
 
 
 @pytest.mark.parametrize("chunk", [2, 38, 10**6])
