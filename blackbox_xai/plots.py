@@ -24,7 +24,7 @@ def plot(
     top: int = 15,
     level: float = 0.95,
     limit: float | None = None,
-    uncertainty: bool = False,
+    uncertainty: bool | None = None,
     cmap: str | None = None,
     title: str | None = None,
 ) -> Any:
@@ -40,7 +40,8 @@ def plot(
     top : players shown as bars, at most; the others are summed in one bar.
     level : of the intervals, 0..1.
     limit : value at full colour; default: the largest, for images the 99th percentile of absolute values.
-    uncertainty : bool. Images: one more panel, the value in standard errors. Needs ``ax=None``.
+    uncertainty : bool or None. Images: one more panel, the value in standard errors. Needs ``ax=None``; default: where
+        there are standard errors.
     cmap : matplotlib colour map.
     title : default: the output and how far its score moves.
 
@@ -57,6 +58,8 @@ def plot(
     a = one_output(attribution, output)
     if not (limit is None or limit > 0):
         raise InvalidInput(f"plot: limit must be > 0, got {limit}.")
+    if uncertainty is None:
+        uncertainty = ax is None and a.kind == "image" and a.std_error is not None and a.method not in UNSIGNED
     if uncertainty and a.std_error is None:
         raise InvalidInput(f"plot: {a.method} gives no standard errors; leave out uncertainty=True.")
     if uncertainty and (ax is not None or a.kind != "image"):

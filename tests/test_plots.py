@@ -93,7 +93,7 @@ def test_bars_beyond_top_are_summed():
 
 def test_image_limits_are_symmetric_and_robust():
     values = np.concatenate([np.linspace(-1, 1, 119), [50.0]])
-    ax = Attribution(**{**vars(image()), "values": values}).plot()
+    ax = Attribution(**{**vars(image()), "values": values}).plot(uncertainty=False)
     bar = ax.figure.axes[-1]
     low, high = bar.get_ylim()
     assert low == -high
