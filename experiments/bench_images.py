@@ -25,7 +25,7 @@ from PIL import Image
 from blackbox_xai import explain
 from blackbox_xai.estimators import GEFA, METHODS, Estimator
 from blackbox_xai.metrics import Evaluation, deletion, insertion
-from blackbox_xai.oracles import CallableOracle, OnnxOracle
+from blackbox_xai.oracles import CallableOracle, OnnxOracle, OpenVinoOracle
 from blackbox_xai.players import ImagePixels, ImageSegments
 
 SIDE = 224
@@ -65,7 +65,7 @@ def normalised(x: np.ndarray) -> np.ndarray:
 class Remembered:
     """The model's probability of one class for rows of one photograph, kept on disk by the row's digest."""
 
-    def __init__(self, model: OnnxOracle, image: np.ndarray, path: Path) -> None:
+    def __init__(self, model: OnnxOracle | OpenVinoOracle, image: np.ndarray, path: Path) -> None:
         self.model, self.path, self.new = model, path, 0
         self.known: dict[bytes, float] = {}
         if path.exists():
@@ -110,9 +110,12 @@ def run(args: argparse.Namespace) -> None:
     table = args.out / "images.csv"
     rows = list(csv.DictReader(table.open())) if table.exists() else []
     done = {(r["photo"], r["seed"], r["method"], r["queries"]) for r in rows}
-    model = OnnxOracle(
-        exported(args.cache / "lite0.onnx"), preprocess=normalised, activation="softmax", threads=args.threads
-    )
+    file, settings = exported(args.cache / "lite0.onnx"), {"preprocess": normalised, "activation": "softmax"}
+    model: OnnxOracle | OpenVinoOracle
+    if args.precision == "onnx":
+        model = OnnxOracle(file, threads=args.threads, **settings)
+    else:
+        model = OpenVinoOracle(file, precision=args.precision, threads=args.threads, **settings)
     with table.open("a", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         if not rows:
@@ -220,6 +223,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=["smoothgp:200", "smoothgp:500", "reference:500"])
     parser.add_argument("--against", default="reference:500")
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--precision", default="onnx", help="f32 or bf16 by OpenVINO, or onnx: ONNX Runtime in f32")
     parser.add_argument("--sheet", default="smoothgp:500")
     args = parser.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
