@@ -1,4 +1,4 @@
-"""The demo: real models, four methods at one budget each, what they cost and how good they are, on one page."""
+"""The demo: real models, several methods at one budget each, what they cost and how good they are, on one page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .examples import Example
 from .players import ImageSegments, Players
 
 Floats = NDArray[np.float64]
-DEFAULT_METHODS = ("gefa", "kernelshap", "rise", "sobol")
+DEFAULT_METHODS = ("auto", "gefa", "kernelshap", "rise", "sobol")
 SCENES: dict[str, tuple[str, dict[str, Any]]] = {
     "cat": ("photo", {"which": "cat"}),
     "coffee": ("photo", {"which": "coffee"}),
@@ -115,7 +115,8 @@ def _explained(
             example.oracle, example.x, budget=budget, method=method, baseline=example.baseline, seed=seed,
             progress=_advance(bar),
         )  # fmt: skip
-        found.append((_NAMES.get(method, method), a, False))
+        label = f"auto: {a.method}" if method == "auto" != a.method else _NAMES.get(method, method)
+        found.append((label, a, False))
     if not found:
         raise InvalidInput(f"demo: a budget of {budget} is too small for every method asked for.{refused}")
     target = found[0][1].target
