@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import functools
 import importlib.util
+import io
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +24,32 @@ SEPARATOR = " ||| "
 
 
 def sentiment(
-    data: str, file: str = "movie_reviews.tsv", instances: int = 20, train: int = 600, seed: int = 0
+    data: str,
+    file: str = "movie_reviews.tsv",
+    instances: int = 20,
+    train: int = 600,
+    seed: int = 0,
+    runtime: str = "torch",
+    precision: str = "f32",
 ) -> Subject:
-    """Reviews that a logistic head, trained here on `train` others, scores; 12 to 30 words each.
+    """Reviews that a logistic head, trained here on `train` others, scores; 12 to 24 words each.
 
     Parameters
     ----------
     data : directory that holds `file` (label, rating, text; tab-separated).
+    runtime : "torch" or "openvino": what answers queries. The reference looks inside the torch module.
+    precision : "f32" or "bf16", for OpenVINO.
     """
     texts, labels = _reviews(Path(data) / file)
     order = np.random.default_rng(seed).permutation(len(texts))
     tokenizer, encoder = _minilm()
     weight, bias = _trained(tokenizer, encoder, [texts[i] for i in order[:train]], labels[order[:train]])
-    held = [texts[i] for i in order[train:] if 12 <= len(texts[i].split()) <= 30][:instances]
+    held = [i for i in order[train:] if 12 <= len(texts[i].split()) <= 24][:instances]
     head = functools.partial(_positive, weight=weight, bias=bias)
+    embed, facts = _answering(tokenizer, encoder, runtime, precision)
 
     def predict(batch: list[str]) -> Any:
-        return head(_embed(tokenizer, encoder, batch)).numpy()
+        return head(embed(batch)).numpy()
 
     inside = TextIntegratedGradients(
         encoder, tokenizer, head=head, output_names=("negative", "positive"), batch_size=16
@@ -47,17 +58,25 @@ def sentiment(
     def reference(instance: Instance) -> Attribution:
         return inside(instance.x, target=None)
 
-    oracle = CallableOracle(
-        predict, batch_size=32, output_names=("negative", "positive"), identity=f"minilm-{file}-{seed}"
-    )
-    rows = [Instance(f"review {i}", text, target=None) for i, text in enumerate(held)]
-    return Subject(oracle, rows, {"integrated gradients": reference})
+    name = f"minilm-{file}-{seed}-{runtime}-{precision}"
+    oracle = CallableOracle(predict, batch_size=32, output_names=("negative", "positive"), identity=name)
+    rows = [Instance(f"review {n}", texts[i], target=None, label=int(labels[i])) for n, i in enumerate(held)]
+    return Subject(oracle, rows, {"integrated gradients": reference}, facts)
 
 
 def similarity(
-    data: str, file: str = "product_reviews.tsv", instances: int = 20, pool: int = 300, seed: int = 0
+    data: str,
+    file: str = "product_reviews.tsv",
+    instances: int = 20,
+    pool: int = 300,
+    seed: int = 0,
+    runtime: str = "torch",
+    precision: str = "f32",
 ) -> Subject:
-    """Pairs of sentences, each with its nearest among `pool`; the score is the cosine of their embeddings."""
+    """Pairs of sentences, each with its nearest among `pool`; the score is the cosine of their embeddings.
+
+    runtime, precision : as in `sentiment`.
+    """
     import torch
 
     texts, _ = _reviews(Path(data) / file)
@@ -75,9 +94,11 @@ def similarity(
             used |= {i, j}
             pairs.append((chosen[i], chosen[j]))
 
+    embed, facts = _answering(tokenizer, encoder, runtime, precision)
+
     def predict(batch: list[str]) -> Any:
         sides = [text.partition(SEPARATOR.strip())[::2] for text in batch]
-        a, b = (_embed(tokenizer, encoder, [pair[k].strip() for pair in sides]) for k in (0, 1))
+        a, b = (embed([pair[k].strip() for pair in sides]) for k in (0, 1))
         return torch.nn.functional.cosine_similarity(a, b)[:, None].numpy()
 
     def reference(instance: Instance) -> Attribution:
@@ -90,8 +111,8 @@ def similarity(
         return Attribution(np.concatenate(values), 0.0, 0.0, kind="text", method="integrated gradients", target=[0])
 
     rows = [_pair(f"pair {i}", a, b) for i, (a, b) in enumerate(pairs[:instances])]
-    oracle = CallableOracle(predict, batch_size=32, identity="minilm-cosine")
-    return Subject(oracle, rows, {"integrated gradients": reference})
+    oracle = CallableOracle(predict, batch_size=32, identity=f"minilm-cosine-{runtime}-{precision}")
+    return Subject(oracle, rows, {"integrated gradients": reference}, facts)
 
 
 def _pair(name: str, a: str, b: str) -> Instance:
@@ -129,6 +150,56 @@ def _embed(tokenizer: Any, encoder: Any, texts: list[str]) -> Any:
         hidden = encoder(**tokens).last_hidden_state
     mask = tokens["attention_mask"][..., None].float()
     return ((hidden * mask).sum(1) / mask.sum(1)).clone()
+
+
+def _answering(tokenizer: Any, encoder: Any, runtime: str, precision: str) -> tuple[Any, dict[str, str]]:
+    """What embeds the texts of queries, texts -> tensor (rows, 384), and what it is."""
+    from importlib.metadata import version
+
+    if runtime == "torch":
+        return functools.partial(_embed, tokenizer, encoder), {"runtime": f"torch {version('torch')}"}
+    if runtime != "openvino":
+        raise ValueError(f"runtime {runtime!r} is none of torch, openvino")
+    import openvino
+    import torch
+
+    options = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": precision}
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(_exported(tokenizer, encoder)), "CPU", options)
+    session = compiled.create_infer_request()
+
+    def embed(texts: list[str]) -> Any:
+        tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=256, return_tensors="np")
+        out = session.infer([tokens["input_ids"], tokens["attention_mask"]])[0]
+        return torch.from_numpy(np.array(out, np.float32))
+
+    computed = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    return embed, {"runtime": f"openvino {version('openvino')}", "precision": computed}
+
+
+def _exported(tokenizer: Any, encoder: Any) -> bytes:
+    """Tokens to mean-pooled embeddings as an ONNX file for any number of rows and tokens."""
+    import torch
+
+    class Pooled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, ids: Any, mask: Any) -> Any:
+            hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+            known = mask[..., None].float()
+            return (hidden * known).sum(1) / known.sum(1)
+
+    tokens = tokenizer(["two words", "and three words"], padding=True, return_tensors="pt")
+    axes, file = {0: "rows", 1: "tokens"}, io.BytesIO()
+    with warnings.catch_warnings():  # the exporter that needs no further package is called old
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Pooled().eval(), (tokens["input_ids"], tokens["attention_mask"]), file, dynamo=False, opset_version=17,
+            input_names=["ids", "mask"], output_names=["y"], dynamic_axes={"ids": axes, "mask": axes, "y": {0: "rows"}},
+        )  # fmt: skip
+    return file.getvalue()
 
 
 def _trained(tokenizer: Any, encoder: Any, texts: list[str], labels: Any) -> tuple[Any, float]:
