@@ -1,6 +1,6 @@
-"""What the study runner costs: overhead a cell, two workers against one, memory over many cells.
+"""What studies cost: overhead a cell, two workers against one, memory over many cells, a curve, an imputation.
 
-python experiments/bench_study.py [overhead] [scaling] [waiting] [memory]
+python experiments/bench_study.py [overhead] [scaling] [waiting] [memory] [deletion] [imputation]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import runpy
 import tempfile
 import time
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from blackbox_xai import explain, study
+from blackbox_xai import explain, metrics, study
 from blackbox_xai.oracles import CallableOracle
+from blackbox_xai.players import ImagePixels
 
 
 class Model:
@@ -113,12 +115,72 @@ def memory(cells: int = 10_000) -> None:
     print(f"memory: with the report {end:.1f} MB")
 
 
+def deletion(batch: int = 16, rounds: int = 5) -> None:
+    """A deletion curve of 100 steps on EfficientNet-Lite0 over its bare 101 forward passes, in CPU seconds of one run.
+
+    The passes get the same rows, composed beforehand, in the same batches. Rounds alternate; the ratio is of medians.
+    """
+    photographs = runpy.run_path(str(Path(__file__).parent / "subjects" / "photographs.py"))
+    module, preprocess = photographs["model"]("efficientnet_lite0", None, False)
+    draw = np.random.default_rng(0)
+    image = draw.integers(0, 255, (224, 224, 3), dtype=np.uint8)
+    values = draw.random(224 * 224)
+    players = ImagePixels(image)
+    place = np.empty(values.size, int)
+    place[np.argsort(-values)] = np.arange(values.size)
+    removed = np.minimum(np.arange(101) * -(-values.size // 100), values.size)
+    rows = np.stack([np.where((place >= r).reshape(224, 224, 1), image, players.baseline) for r in removed])
+    rows = rows.astype(np.uint8)
+    for runtime, precision in (("torch", "f32"), ("openvino", "f32"), ("openvino", "bf16")):
+        settings = {"preprocess": preprocess, "activation": "softmax", "batch_size": batch}
+        oracle, facts = photographs["queried"](module, 224, runtime, precision, 1, "lite0", settings)
+        oracle._predict(rows[:batch])
+        took: dict[str, list[float]] = {"bare": [], "curve": []}
+        for _ in range(rounds):
+            begin = time.process_time()
+            for at in range(0, len(rows), batch):
+                oracle._predict(rows[at : at + batch])
+            took["bare"].append(time.process_time() - begin)
+            begin = time.process_time()
+            curve = metrics.deletion(oracle, players, values, steps=100)
+            took["curve"].append(time.process_time() - begin)
+            assert curve.rows_sent == len(rows)
+        bare, whole = np.median(took["bare"]), np.median(took["curve"])
+        print(
+            f"deletion, {facts['runtime']} {facts['precision']}: {whole:.3f} CPU s over {bare:.3f} bare: "
+            f"{100 * (whole / bare - 1):+.1f} %, load {os.getloadavg()[0]:.1f}"
+        )
+
+
+def imputation(side: int = 224, rounds: int = 5) -> None:
+    """Seconds of one noisy linear imputation by share removed, scattered and in blocks."""
+    draw = np.random.default_rng(0)
+    image = draw.random((side, side, 3))
+    coarse = np.kron(draw.random((14, 14)), np.ones((side // 14, side // 14)))
+    kinds = {"scattered": draw.random((side, side)), "blocks": coarse + 1e-6 * draw.random((side, side))}
+    worst = [0.0, 0.0]
+    for kind, order in kinds.items():
+        for share in (0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98, 0.999):
+            keep = order >= np.quantile(order, share)
+            metrics.noisy_linear(image, keep)
+            cpu, clock = [], []
+            for _ in range(rounds):
+                begin, wall = time.process_time(), time.perf_counter()
+                metrics.noisy_linear(image, keep)
+                cpu.append(time.process_time() - begin)
+                clock.append(time.perf_counter() - wall)
+            worst = [max(worst[0], float(np.median(cpu))), max(worst[1], max(clock))]
+            print(f"imputation, {kind}, {share:.1%} removed: {np.median(cpu):.3f} CPU s, {max(clock):.3f} s at most")
+    print(f"imputation: worst {worst[0]:.3f} CPU s, {worst[1]:.3f} s of clock, load {os.getloadavg()[0]:.1f}")
+
+
 def main() -> None:
-    """Run the parts named, or all."""
+    """Run the parts named, or all but waiting."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["overhead", "scaling", "memory"])
+    all_parts = {f.__name__: f for f in (overhead, scaling, waiting, memory, deletion, imputation)}
+    parser.add_argument("parts", nargs="*", default=[p for p in all_parts if p != "waiting"])
     for part in parser.parse_args().parts:
-        {"overhead": overhead, "scaling": scaling, "waiting": waiting, "memory": memory}[part]()
+        all_parts[part]()
 
 
 if __name__ == "__main__":
