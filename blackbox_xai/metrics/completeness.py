@@ -54,6 +54,7 @@ def completeness(
     scale : "max" (published), or "p99", the 99th percentile of the map, which one peak does not move.
 
     Cost: ``len(thresholds)`` coalitions an input (9), and one for the clean input, once a `Dataset`.
+    Quantus' Completeness is another quantity, the gap of the sum of values (`Attribution.residual` here).
     Source: the published dual-perspective evaluation. Its JSON stores ``1 - t``; here t is the threshold itself.
     """
     if scale not in ("max", "p99"):

@@ -77,6 +77,7 @@ def mu_fidelity(
     """muFidelity of one attribution. To compare several, make one `pool` and call `fidelity` on it: same cost for all.
 
     Cost: n + 2 coalitions.
+    Source: see `fidelity`; with one subset size and Pearson's correlation that is Quantus' FaithfulnessCorrelation.
     """
     parts = model.players if isinstance(model, Evaluation) else players
     if cells is None and parts is not None and parts.grid is not None:

@@ -47,6 +47,8 @@ def modified(values: Floats, change: Change, scheme: Scheme, *, seed: int = 0) -
     change : "remove" (clipped at 0 after it) or "introduce".
     scheme : "constant" (0.6 less or more), "random" (U(0, 0.6) less or more a player) or "partial" (ranks 60-80 % set
         to 0; ranks 0-40 % set to the 0.8 quantile).
+
+    Cost: no query.
     """
     flat = np.asarray(values, np.float64).ravel().copy()
     if change not in ("remove", "introduce") or scheme not in ("constant", "random", "partial"):

@@ -40,9 +40,9 @@ def noisy_linear(
     -------
     float64 (H, W, C). Known pixels are returned as they are.
 
-    Cost: no query. One sparse factorisation for all channels: .14-.25 s at 224 x 224 with 90 % unknown (one core).
+    Cost: no query. One sparse factorisation for all channels: at most .18 CPU s at 224 x 224 (98 % unknown).
     Source: Rong et al. 2022 (ROAD), weights 1/6 and 1/12. Differs: ordered by nested dissection of the grid, solved
-    exactly; a pixel at the border takes the mean over the neighbours it has.
+    exactly. Without noise it is Quantus' noisy_linear_imputation.
     """
     filled = np.array(image, np.float64)
     keep = np.asarray(keep, bool)

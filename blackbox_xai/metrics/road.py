@@ -58,7 +58,7 @@ def road(data: Dataset, maps: Sequence[Any], *, ratios: Sequence[float] = RATIOS
 
     Cost: ``2 * len(ratios)`` coalitions an input: 18.
     Source: Rong et al. 2022. Differs from Quantus' ROAD: a pixel is ranked once, not once a channel, and both
-    orders are reported.
+    orders are reported; on one channel, without noise, the first order is its number.
     """
     data.affordable(2 * len(ratios))
     total = np.zeros((2, len(ratios), 2))

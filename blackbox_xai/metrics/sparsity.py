@@ -30,7 +30,8 @@ def sparsity(attribution: Any) -> Sparsity:
     """Gini index, entropy and effective size.
 
     Cost: no query. Source: Chalasani et al. 2020 (Gini); Bhatt et al. 2020 (entropy). Agree with Quantus' Sparseness
-    and Complexity.
+    and Complexity. Its EffectiveComplexity counts values above a threshold, so it depends on the map's scale;
+    `effective_size` does not.
     """
     a = np.sort(np.abs(values_of(attribution)))
     d, total = len(a), float(a.sum())

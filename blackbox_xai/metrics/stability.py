@@ -38,6 +38,7 @@ def stability(maps: Sequence[Any], *, k: int = 5) -> Stability:
     k : int. For the overlap of the top k.
 
     Cost: no query.
+    Quantus' stability metrics nudge the input, as `max_sensitivity` does; they say nothing about seeds.
     """
     if len(maps) < 2:
         raise InvalidInput("stability: give the maps of two seeds at least.")

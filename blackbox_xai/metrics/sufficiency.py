@@ -65,6 +65,7 @@ def sufficiency(
     k : int or several, 1..d. Ranked with sign; ties in an order drawn from `seed`.
 
     Cost: ``2 * len(k) + 2`` coalitions.
+    Quantus' Sufficiency is another quantity: whether inputs with alike maps get the same class.
     Source: DeYoung et al. 2020 (comprehensiveness and sufficiency, there as differences of probabilities).
     """
     parts = model.players if isinstance(model, Evaluation) else players

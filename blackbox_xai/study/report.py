@@ -18,10 +18,13 @@ from .results import COLUMNS, Results
 from .scores import better
 from .statistics import Entry, Statistics, statistics
 
+_NONE = Entry(math.nan, math.nan, math.nan, 0)
+
 # Okabe and Ito's palette, told apart by colour-blind eyes; markers and dashes tell the lines apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
+LEVELS: tuple[Any, ...] = ((0, (5, 3)), (0, (1, 2)), (0, (6, 2, 1, 2)), (0, (9, 4)))  # of references
 PICTURES = 6  # instances shown side by side at most
 
 
@@ -92,9 +95,10 @@ def _page(described: dict[str, Any], s: Statistics, results: Results) -> str:
     parts.append("<h2>Quality by budget</h2>")
     if s.budgets:
         parts.append(
-            "<p>Means over seeds and instances with 95 % bands; lines that coincide hide one another. "
-            "Dashed grey lines: white-box references, which look inside the model and spend no budget.</p>"
-            + _image(curves(s), "Quality by budget")
+            "<p>Means over seeds and instances with 95 % intervals; points are moved apart sideways; intervals that "
+            "leave the picture are cut, the tables have them whole. An interval holds what differs between instances, "
+            "so two that overlap may still be told apart: see the stars. Grey lines without points: white-box "
+            "references, which look inside the model and spend no budget.</p>" + _image(curves(s), "Quality by budget")
         )
         parts += [_table(metric, s) for metric in s.metrics]
         parts.append(_spending(s))
@@ -109,62 +113,82 @@ def _page(described: dict[str, Any], s: Statistics, results: Results) -> str:
 
 def _summary(described: dict[str, Any], s: Statistics) -> str:
     limit = "no limit" if described["limit"] is None else f"limit {described['limit']:,}"
+    left_out = ""
+    if s.unfinished:
+        left_out = f" <b>Left out, because some of their cells are not done: {s.unfinished} instances.</b>"
     return (
-        f"<p>{len(s.methods)} methods, budgets {', '.join(f'{b:,}' for b in s.budgets)}, "
+        f"<p>{s.instances} instances, {len(s.methods)} methods, budgets {', '.join(f'{b:,}' for b in s.budgets)}, "
         f"seeds {', '.join(str(v) for v in described['seeds'])}. Rows sent in all: {described['used']:,} ({limit}). "
-        f"{html.escape(described.get('machine', ''))}.</p>"
+        f"{html.escape(described.get('machine', ''))}.{left_out}</p>"
     )
 
 
 def _style(place: int) -> dict[str, Any]:
     return {
         "color": COLOURS[place % len(COLOURS)],
-        "marker": MARKERS[place % len(MARKERS)],
+        "marker": MARKERS[(place + place // len(COLOURS)) % len(MARKERS)],
         "linestyle": DASHES[place // len(COLOURS) % len(DASHES)] if place >= len(COLOURS) else DASHES[place % 2],
     }
 
 
 def curves(s: Statistics) -> Any:
-    """A matplotlib Figure: each metric by budget (log), a line and a 95 % band a method, references dashed."""
+    """A matplotlib Figure: each metric by budget (log), a line a method with its 95 % interval, references level.
+
+    Intervals are bands for up to three methods and bars, moved apart sideways, for more: bands over one another cannot
+    be read.
+    """
     need("matplotlib", "plots", "the study report")
     from matplotlib.figure import Figure
 
     metrics = s.metrics
     columns = min(3, len(metrics))
     lines = math.ceil(len(metrics) / columns)
-    figure = Figure(figsize=(4.2 * columns, 3.2 * lines + 0.6), layout="constrained")
+    figure = Figure(figsize=(4.2 * columns, 3.3 * lines + 0.9), layout="constrained")
     axes = np.atleast_1d(figure.subplots(lines, columns, squeeze=False)).ravel()
+    named: dict[str, Any] = {}
     for ax, metric in zip(axes, metrics):
         for place, method in enumerate(s.methods):
-            at = [b for b in s.budgets if (method, b) in s.entries[metric]]
-            e = [s.entries[metric][method, b] for b in at]
-            ax.plot(at, [v.mean for v in e], label=method, markersize=5, linewidth=1.6, **_style(place))
-            ax.fill_between(at, [v.low for v in e], [v.high for v in e], color=_style(place)["color"], alpha=0.15, lw=0)
+            drawn = _line(ax, s, metric, method, place)
+            if drawn is not None:
+                named.setdefault(method, drawn)
         for number, (name, r) in enumerate(s.references[metric].items()):
             if np.isfinite(r.mean):
-                ax.axhline(r.mean, color="#555555", linestyle=(0, (5, 3)), linewidth=1.2)
-                side = number % 2
-                ax.annotate(
-                    name,
-                    (1 - side, r.mean),
-                    xycoords=("axes fraction", "data"),
-                    ha="left" if side else "right",
-                    va="bottom",
-                    fontsize=7,
-                )
+                style = {"color": "#444444", "linestyle": LEVELS[number % len(LEVELS)], "linewidth": 1.3, "zorder": 1}
+                named.setdefault(f"{name} (white box)", ax.axhline(r.mean, **style))
         _limits(ax, metric, [e.mean for e in (*s.entries[metric].values(), *s.references[metric].values())])
         ax.set_xscale("log")
         ax.set_xticks(s.budgets, [f"{b:,}" for b in s.budgets])
         ax.minorticks_off()
-        ax.set_xlabel("budget, rows")
+        ax.set_xlabel("budget, rows", fontsize=9)
+        ax.set_ylabel(_unit(metric), fontsize=9)
         ax.set_title(f"{_title(metric)}{_arrow(metric)}", fontsize=10)
+        ax.tick_params(labelsize=9)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)
     for ax in axes[len(metrics) :]:
         ax.remove()
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False, fontsize=9)
+    order = sorted(named, key=lambda name: name not in s.methods)
+    handles = [named[name] for name in order]
+    figure.legend(handles, order, loc="outside lower center", ncols=min(5, len(order)), frameon=False, fontsize=9)
     return figure
+
+
+def _line(ax: Any, s: Statistics, metric: str, method: str, place: int) -> Any:
+    """One method's means and intervals; None where it has none."""
+    at = [b for b in s.budgets if np.isfinite(s.entries[metric].get((method, b), _NONE).mean)]
+    if not at:
+        return None
+    e = [s.entries[metric][method, b] for b in at]
+    mean, low, high = (np.array([getattr(v, part) for v in e]) for part in ("mean", "low", "high"))
+    style = {"markersize": 5, "linewidth": 1.6, **_style(place)}
+    if len(s.methods) <= 3:
+        ax.fill_between(at, low, high, color=style["color"], alpha=0.15, lw=0)
+        return ax.plot(at, mean, **style)[0]
+    away = np.array(at) * 1.035 ** (place - (len(s.methods) - 1) / 2)
+    line = ax.plot(away, mean, **style)[0]
+    known = np.isfinite(low)
+    ax.vlines(away[known], low[known], high[known], color=style["color"], linewidth=1.1, alpha=0.65)
+    return line
 
 
 def _limits(ax: Any, metric: str, means: list[float]) -> None:
@@ -176,9 +200,45 @@ def _limits(ax: Any, metric: str, means: list[float]) -> None:
         ax.set_yscale("log")
         ax.set_ylim(bottom=min(shown) / 3)  # a band may reach below 0
         return
-    span = max(shown) - min(shown) or abs(max(shown)) or 1.0
+    span = 0.75 * (max(shown) - min(shown)) or abs(max(shown)) or 1.0
     low, high = ax.get_ylim()
     ax.set_ylim(max(low, min(shown) - span), min(high, max(shown) + span))
+
+
+_UNITS = {
+    "deletion_auc": "mean score of the target",
+    "insertion_auc": "mean score of the target",
+    "deletion_gap": "difference of mean scores",
+    "deletion_aopc": "mean drop of the score",
+    "deletion_aopc_relative": "mean drop / clean score",
+    "fidelity": "rank correlation",
+    "infidelity": "share of squared drops",
+    "shapley_relative_error": "squared error / squared norm",
+    "shapley_top_k": "share of the top k",
+    "top_k_recovered": "share of full - empty",
+    "top_k_lost": "share of full - empty",
+    "gini": "0 even, 1 one player",
+    "max_sensitivity": "change / norm of the map",
+    "max_sensitivity_floor": "change / norm of the map",
+    "soundness": "share of attribution",
+    "soundness_of_random": "share of attribution",
+    "soundness_dataset": "share of attribution",
+    "completeness_loss": "accuracy lost",
+    "completeness_label_loss": "score of the label lost",
+    "completeness_removed": "share of parts removed",
+    "road_gap": "difference of accuracies",
+    "road_morf": "accuracy",
+    "road_lerf": "accuracy",
+    "stability_cosine": "cosine",
+    "stability_top_k": "share of the top k",
+    "reference_cosine": "cosine",
+    "largest": "score",
+}
+
+
+def _unit(metric: str) -> str:
+    number = metric.partition(":")[0]
+    return _UNITS.get(number, "rank correlation" if number.endswith(("spearman", "agreement")) else "")
 
 
 def _title(metric: str) -> str:

@@ -42,6 +42,8 @@ class Statistics:
     budgets: tuple[int, ...]
     references: dict[str, dict[str, Entry]]  # metric -> reference -> entry
     spent: dict[tuple[str, int], tuple[float, float, float]]  # rows sent, seconds in the model, seconds outside
+    instances: int  # whose cells all are done or failed
+    unfinished: int  # others, which are left out
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -64,33 +66,57 @@ class Statistics:
 
 
 def statistics(rows: Iterable[Mapping[str, Any]]) -> Statistics:
-    """From the rows of `Results.rows`. References are the rows of budget 0. Rows stream; only numbers are kept."""
+    """From the rows of `Results.rows`. References are the rows of budget 0. Rows stream; only numbers are kept.
+
+    While a study runs, instances that lack cells which others have are left out: else methods would be compared on
+    different instances. A failed cell lacks nothing but its numbers.
+    """
     values: dict[str, dict[tuple[str, int], dict[tuple[str, int], float]]] = defaultdict(lambda: defaultdict(dict))
     spent: dict[tuple[str, int], dict[tuple[str, int], tuple[float, float, float]]] = defaultdict(dict)
+    seen: dict[str, set[tuple[str, int, int]]] = defaultdict(set)
     for r in rows:
         key, place = (r["method"], int(r["budget"])), (r["instance"], int(r["seed"]))
+        run = not Cell(r["instance"], *key, int(r["seed"])).whole
+        if run:
+            seen[r["instance"]].add((*key, int(r["seed"])))
         if r["status"] != "ok":
             continue
-        if not Cell(r["instance"], *key, int(r["seed"])).whole:
+        if run:
             inside, total = float(r["seconds_model"]), float(r["seconds"])
             spent[key][place] = (float(r["rows_sent"]), inside, max(0.0, total - inside))
         if r["metric"] is not None:
             values[r["metric"]][key][place] = float("nan") if r["value"] is None else float(r["value"])
+    most = max((len(s) for s in seen.values()), default=0)
+    left_out = {name for name, s in seen.items() if len(s) < most}
+    tables: list[dict[tuple[str, int], dict[tuple[str, int], Any]]] = [spent, *values.values()]  # type: ignore[list-item]
+    for table in tables:
+        for key in list(table):
+            table[key] = {place: v for place, v in table[key].items() if place[0] not in left_out}
+            if not table[key]:
+                del table[key]
     methods = tuple(dict.fromkeys(m for m, b in spent if b > 0))
     budgets = tuple(sorted({b for _, b in spent if b > 0}))
+    entries, references = _tables(values, budgets)
+    means = {k: _means(v.values()) for k, v in spent.items() if k[1] > 0}
+    return Statistics(entries, methods, budgets, references, means, len(seen) - len(left_out), len(left_out))
+
+
+def _tables(
+    values: Mapping[str, Mapping[tuple[str, int], Mapping[tuple[str, int], float]]], budgets: tuple[int, ...]
+) -> tuple[dict[str, dict[tuple[str, int], Entry]], dict[str, dict[str, Entry]]]:
+    """Entries and references by metric, winners marked."""
     entries: dict[str, dict[tuple[str, int], Entry]] = {}
     references: dict[str, dict[str, Entry]] = {}
     for metric, cells in values.items():
-        table = {key: _entry(v) for key, v in cells.items() if key[1] > 0}
+        table = {key: _entry(v) for key, v in cells.items() if key[1] > 0 and v}
         for budget in budgets:
-            best = _winner(metric, {k: v for k, v in cells.items() if k[1] == budget})
+            best = _winner(metric, {k: v for k, v in cells.items() if k[1] == budget and v})
             if best is not None:
                 e = table[best]
                 table[best] = Entry(e.mean, e.low, e.high, e.count, True)
         entries[metric] = table
-        references[metric] = {key[0]: _entry(v) for key, v in cells.items() if key[1] == 0}
-    means = {k: _means(v.values()) for k, v in spent.items() if k[1] > 0}
-    return Statistics(entries, methods, budgets, references, means)
+        references[metric] = {key[0]: _entry(v) for key, v in cells.items() if key[1] == 0 and v}
+    return entries, references
 
 
 def _means(rows: Iterable[tuple[float, float, float]]) -> tuple[float, float, float]:

@@ -7,10 +7,22 @@ import warnings
 import numpy as np
 import pytest
 
-from blackbox_xai.metrics import Evaluation, deletion, fidelity, infidelity, max_sensitivity, pool, sparsity
+from blackbox_xai.metrics import (
+    Dataset,
+    Evaluation,
+    deletion,
+    fidelity,
+    infidelity,
+    max_sensitivity,
+    noisy_linear,
+    pool,
+    replaced,
+    road,
+    sparsity,
+)  # fmt: skip
 from blackbox_xai.metrics.pool import Pool
 from blackbox_xai.oracles import TorchOracle
-from blackbox_xai.players import Columns
+from blackbox_xai.players import Columns, ImagePixels
 
 torch = pytest.importorskip("torch")
 RNG = np.random.default_rng(0)
@@ -147,3 +159,37 @@ def test_faithfulness_correlation_of_quantus_is_ours_on_the_same_subsets(quantus
     drop = full - e.values(50, lambda a, b: ~removed[a:b])
     own = Pool(removed, np.arange(D), drop, empty, full, e.rows_sent)
     assert float(np.ravel(theirs)[0]) == pytest.approx(fidelity(own, values[0], kind="pearson"), abs=1e-4)
+
+
+def test_imputation_equals_quantus(quantus):
+    image = RNG.random((3, 16, 16))
+    unknown = np.flatnonzero(RNG.random(256) < 0.7)
+    keep = np.ones(256, bool)
+    keep[unknown] = False
+    theirs = quantus.functions.perturb_func.noisy_linear_imputation(image, unknown, noise=0.0)
+    ours = noisy_linear(image.transpose(1, 2, 0), keep.reshape(16, 16), noise=0.0)
+    np.testing.assert_allclose(ours.transpose(2, 0, 1), theirs, atol=1e-10)
+
+
+def test_road_of_quantus_is_our_first_order_on_grey_images(quantus):
+    """On one channel, where ranking pixels and ranking values is the same."""
+    images = RNG.random((8, 12, 12, 1)).astype(np.float32)
+    maps = RNG.normal(size=(8, 12, 12))
+    torch.manual_seed(1)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 3), torch.nn.Softmax(-1)).eval()
+    labels = model(torch.tensor(images.transpose(0, 3, 1, 2))).argmax(1).numpy()
+    ratios = (0.1, 0.3, 0.5, 0.7, 0.9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = quantus.ROAD(
+            percentages=[round(100 * r) for r in ratios], noise=0.0, normalise=False, abs=False,
+            disable_warnings=True, display_progressbar=False,
+        )(
+            model=model, x_batch=images.transpose(0, 3, 1, 2), y_batch=labels, a_batch=maps[:, None], device="cpu",
+            softmax=False,
+        )  # fmt: skip
+    inputs = [replaced(ImagePixels(image), "noisy_linear", noise=0.0) for image in images]
+    data = Dataset(TorchOracle(model), inputs, labels.tolist())
+    ours = road(data, [m.ravel() for m in maps], ratios=ratios)
+    assert 0 < ours.accuracy_morf.min() < 1
+    assert [theirs[round(100 * r)] for r in ratios] == pytest.approx(ours.accuracy_morf.tolist())

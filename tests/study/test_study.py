@@ -328,6 +328,19 @@ def test_a_winner_needs_evidence():
     assert study.statistics(rows(1.0)).entries["deletion_gap"]["b", 10].winner
 
 
+def test_unfinished_instances_are_left_out_of_means(tmp_path):
+    s = declared(n=3, methods=("kernelshap", "random"), seeds=(0,))
+    results = study.run(s, tmp_path)
+    whole = list(results.rows())
+    part = [r for r in whole if not (r["instance"] == "row 2" and r["method"] == "random" and r["budget"] == 120)]
+    found = study.statistics(part)
+    assert (found.instances, found.unfinished) == (2, 1)
+    assert found.entries == study.statistics([r for r in whole if r["instance"] != "row 2"]).entries
+    assert study.statistics(whole).unfinished == 0
+    failed = [{**r, "status": "failed"} if r["instance"] == "row 2" and r["budget"] == 60 else r for r in whole]
+    assert study.statistics(failed).instances == 3  # a failed cell is done
+
+
 def test_the_report_stands_alone_and_the_table_is_tidy(tmp_path):
     results = study.run(declared(n=2), tmp_path)
     page = study.report(tmp_path).read_text()
