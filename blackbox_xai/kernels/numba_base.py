@@ -56,20 +56,32 @@ def pack_row(flags, out):
 
 @jit
 def zoom_wide(cells, gh, gw, x, sx, wide):
-    """Horizontal half of `zoom` for one row: cells (gh * gw,) to `wide` int32 (gh, W)."""
-    for g in range(gh):
-        for j in range(wide.shape[1]):
-            weight = x[2, sx + j]
-            low, high = np.int32(cells[g * gw + x[0, sx + j]]), np.int32(cells[g * gw + x[1, sx + j]])
-            wide[g, j] = (255 - weight) * low + weight * high
+    """Horizontal half of `zoom` for one row: cells (gh * gw,) to `wide` uint16 (gh, W), 255 times as much."""
+    begin, width = 0, wide.shape[1]
+    while begin < width:  # a run of positions between the same two cells
+        left, right, end = x[0, sx + begin], x[1, sx + begin], begin + 1
+        while end < width and x[0, sx + end] == left:
+            end += 1
+        weight = x[2, sx + begin : sx + end]
+        for g in range(gh):
+            low, high, line = np.uint16(cells[g * gw + left]), np.uint16(cells[g * gw + right]), wide[g, begin:end]
+            for j in range(end - begin):
+                share = np.uint16(weight[j])
+                line[j] = np.uint16(np.uint16(np.uint16(255 - share) * low) + np.uint16(share * high))
+        begin = end
 
 
 @jit
-def zoom_line(wide, y, position, out):
-    """Vertical half of `zoom` for one line of the grid: uint8 (W,)."""
+def zoom_line(wide, y, position, top, out):
+    """Vertical half of `zoom` for one line of the grid: uint8 (W,). Cells are 0..`top`, which is 1 or 255."""
     low, high = wide[y[0, position]], wide[y[1, position]]
-    weight = np.int32(y[2, position])
-    rest = np.int32(255 - weight)
+    if top == 1:  # 16 bits are enough
+        share, rest = np.uint16(y[2, position]), np.uint16(255 - y[2, position])
+        for j in range(out.shape[0]):
+            total = np.uint16(np.uint16(np.uint16(rest * low[j]) + np.uint16(share * high[j])) + 128)  # at most 65153
+            out[j] = np.uint8(np.uint16(total + np.uint16(total >> 8)) >> 8)  # over 255, rounded, exactly
+        return
+    weight = np.uint32(y[2, position])
     for j in range(out.shape[0]):
-        value = np.uint32(rest * low[j] + weight * high[j] + 32512)
+        value = np.uint32(np.uint32(255 - weight) * low[j] + weight * high[j] + 32512)
         out[j] = np.uint8(value // np.uint32(65025))

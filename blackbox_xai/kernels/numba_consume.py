@@ -2,241 +2,194 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from . import on_numpy
 from .numba_base import U, jit, pack_row, spread, zoom_line, zoom_wide
+from .numba_blend import (
+    LINE,
+    add_where,
+    choose,
+    choose3,
+    mix_bytes,
+    mix_bytes3,
+    mix_floats,
+    mix_floats3,
+    wait_for_stores,
+)
 
-_LINE = 64  # elements blended at once
-
-
-@intrinsic
-def _blend64(typingctx, out, x, baseline, at, bits):
-    """``out[at + i] = x[at + i] if bit i of bits else baseline[at + i]``, i < 64: one vector select, any itemsize."""
-
-    def codegen(context, builder, signature, args):
-        size = signature.args[0].dtype.bitwidth // 8
-
-        def line(k):
-            data = context.make_array(signature.args[k])(context, builder, args[k]).data
-            place = builder.gep(data, [args[3]])
-            return builder.bitcast(place, ir.VectorType(data.type.pointee, _LINE).as_pointer())
-
-        mask = builder.bitcast(args[4], ir.VectorType(ir.IntType(1), _LINE))
-        present, absent = builder.load(line(1), align=size), builder.load(line(2), align=size)
-        builder.store(builder.select(mask, present, absent), line(0), align=size)
-        return context.get_dummy_value()
-
-    return types.void(out, x, baseline, at, bits), codegen
-
-
-@intrinsic
-def _triple64(typingctx, levels, at, out):
-    """``out[3 * at + i] = levels[at + i // 3]``, i < 192, for bytes."""
-
-    def codegen(context, builder, signature, args):
-        def line(k, width, place):
-            data = context.make_array(signature.args[k])(context, builder, args[k]).data
-            return builder.bitcast(builder.gep(data, [place]), ir.VectorType(ir.IntType(8), width).as_pointer())
-
-        order = ir.Constant(ir.VectorType(ir.IntType(32), 3 * _LINE), [i // 3 for i in range(3 * _LINE)])
-        source = builder.load(line(0, _LINE, args[1]), align=1)
-        wide = builder.shuffle_vector(source, ir.Constant(source.type, ir.Undefined), order)
-        builder.store(wide, line(2, 3 * _LINE, builder.mul(args[1], args[1].type(3))), align=1)
-        return context.get_dummy_value()
-
-    return types.void(levels, at, out), codegen
-
-
-@intrinsic
-def _add64(typingctx, first, second, at, bits, u, v):
-    """``first[at + i] += u; second[at + i] += v`` for each set bit i of `bits`, i < 64, float64."""
-
-    def codegen(context, builder, signature, args):
-        mask = builder.bitcast(args[3], ir.VectorType(ir.IntType(1), _LINE))
-        kind = ir.VectorType(ir.DoubleType(), _LINE)
-        for k, amount in ((0, args[4]), (1, args[5])):
-            data = context.make_array(signature.args[k])(context, builder, args[k]).data
-            place = builder.bitcast(builder.gep(data, [args[2]]), kind.as_pointer())
-            one = builder.insert_element(ir.Constant(kind, ir.Undefined), amount, ir.IntType(32)(0))
-            all_ = ir.Constant(ir.VectorType(ir.IntType(32), _LINE), [0] * _LINE)
-            many = builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), all_)
-            old = builder.load(place, align=8)
-            builder.store(builder.select(mask, builder.fadd(old, many), old), place, align=8)
-        return context.get_dummy_value()
-
-    return types.void(first, second, at, bits, u, v), codegen
+_PAST_CACHES = 4 * 2**20  # bytes: batches this large are stored past the caches, which they would only empty
 
 
 @jit
-def _widen(bits, inner, lut, wide):
-    """Repeat each bit `inner` times (at most 8): bytes to 64-bit words; the words beyond are left alone."""
-    if inner == 1:
-        words = wide.view(np.uint8)
-        for g in range(bits.shape[0]):
-            words[g] = bits[g]
-    elif inner == 3:  # three channels last
-        for g in range(bits.shape[0] // 8):
-            b = 8 * g
-            v0, v1, v2, v3 = lut[bits[b]], lut[bits[b + 1]], lut[bits[b + 2]], lut[bits[b + 3]]
-            v4, v5, v6, v7 = lut[bits[b + 4]], lut[bits[b + 5]], lut[bits[b + 6]], lut[bits[b + 7]]
-            wide[3 * g] = v0 | (v1 << U(24)) | (v2 << U(48))
-            wide[3 * g + 1] = (v2 >> U(16)) | (v3 << U(8)) | (v4 << U(32)) | (v5 << U(56))
-            wide[3 * g + 2] = (v5 >> U(8)) | (v6 << U(16)) | (v7 << U(40))
-        words = wide.view(np.uint8)
-        for b in range(bits.shape[0] // 8 * 8, bits.shape[0]):
-            for k in range(3):
-                words[3 * b + k] = np.uint8(lut[bits[b]] >> U(8 * k))
-    else:
-        words = wide.view(np.uint8)
-        for b in range(bits.shape[0]):
-            for k in range(inner):
-                words[inner * b + k] = np.uint8(lut[bits[b]] >> U(8 * k))
-
-
-@jit
-def _hard_row(bits, inner, lut, wide, x, baseline, out):
-    """One row (A, P * inner) from its bits (ceil(P / 8),)."""
-    if inner > 8:
-        for a in range(out.shape[0]):
-            for e in range(out.shape[1]):
-                p = e // inner
-                out[a, e] = x[a, e] if (bits[p >> 3] >> (p & 7)) & 1 else baseline[a, e]
+def _levels_row(cells, top, zoom, sy, sx, wide, out):
+    """Levels of all players of one row: coarse `cells` zoomed, or copied where there is no zoom (gh 0)."""
+    gh, gw, width, y, ax = zoom
+    if gh == 0:
+        out[: cells.shape[0]] = cells
         return
-    _widen(bits, inner, lut, wide)
-    lines = out.shape[1] // _LINE
+    zoom_wide(cells, gh, gw, ax, sx, wide)
+    for i in range(out.shape[0] // width):
+        zoom_line(wide, y, sy + i, top, out[i * width : (i + 1) * width])
+
+
+@jit
+def _flags_row(bits, zoom, sy, sx, out):
+    """Presence 0/1 of all players of one row from bits of players, or of the nearest coarse cells."""
+    gh, gw, width, y, ax = zoom
+    if gh == 0:
+        for p in range(out.shape[0]):
+            out[p] = (bits[p >> 3] >> (p & 7)) & 1
+        return
+    for i in range(out.shape[0] // width):
+        line, cell = out[i * width : (i + 1) * width], y[0, sy + i]
+        if i > 0 and cell == y[0, sy + i - 1]:
+            line[:] = out[(i - 1) * width : i * width]
+            continue
+        for j in range(width):
+            c = cell * gw + ax[0, sx + j]
+            line[j] = (bits[c >> 3] >> (c & 7)) & 1
+
+
+@jit
+def _repeat(players, labels, each, out):
+    """A value a player to `each` elements a position."""
+    for p in range(out.shape[0] // each):
+        value = players[labels[p]] if labels.shape[0] else players[p]
+        for e in range(p * each, (p + 1) * each):
+            out[e] = value
+
+
+@jit
+def _choose_row(bits, times, x, baseline, stream, out):
+    """One row (A, P * times) from a bit a position."""
+    lines = out.shape[1] // (LINE * times)
     for a in range(out.shape[0]):
         to, present, absent = out[a], x[a], baseline[a]
         for g in range(lines):
-            _blend64(to, present, absent, g * _LINE, wide[g])
-        for e in range(lines * _LINE, out.shape[1]):
-            to[e] = present[e] if (wide[e >> 6] >> U(e & 63)) & U(1) else absent[e]
+            if times == 3:
+                choose3(to, present, absent, bits, g, stream)
+            else:
+                choose(to, present, absent, bits, g, stream)
+        for e in range(lines * LINE * times, out.shape[1]):
+            p = e // times
+            to[e] = present[e] if (bits[p >> 3] >> (p & 7)) & 1 else absent[e]
 
 
 @jit
-def _soft_row(levels, x, baseline, out):
-    """One row of floats (A, E) from levels (E,)."""
+def _mix_row(levels, times, x, baseline, stream, out):
+    """One row of floats (A, P * times) from a level a position."""
     real = out.dtype.type
+    lines = out.shape[1] // (LINE * times)
     for a in range(out.shape[0]):
         to, present, absent = out[a], x[a], baseline[a]
-        for e in range(levels.shape[0]):
-            share = real(levels[e]) / real(255)
+        for g in range(lines):
+            if times == 3:
+                mix_floats3(to, present, absent, levels, g, stream)
+            else:
+                mix_floats(to, present, absent, levels, g, stream)
+        for e in range(lines * LINE * times, out.shape[1]):
+            share = real(levels[e // times]) / real(255)
             to[e] = present[e] * share + absent[e] * (real(1) - share)
 
 
 @jit
-def _soft_row_bytes(levels, x, baseline, out):
-    """One row of uint8 (A, E) from levels (E,), rounded to the nearest."""
+def _slopes(x, baseline, gain, start):
+    """``level * gain + start`` is ``level * x + (255 - level) * baseline + 128``, at most 65153, in 16 bits."""
+    for a in range(x.shape[0]):
+        for e in range(x.shape[1]):
+            gain[a, e] = np.uint16(x[a, e]) - np.uint16(baseline[a, e])
+            start[a, e] = np.uint16(255) * np.uint16(baseline[a, e]) + 128
+
+
+@jit
+def _mix_row_bytes(levels, times, gain, start, stream, out):
+    """One row of uint8 (A, P * times) from a level a position, rounded to the nearest."""
+    lines = out.shape[1] // (LINE * times)
     for a in range(out.shape[0]):
-        to, present, absent = out[a], x[a], baseline[a]
-        for e in range(levels.shape[0]):
-            level = np.uint16(levels[e])
-            more = np.uint16(np.uint16(present[e]) * level)
-            less = np.uint16(np.uint16(absent[e]) * np.uint16(255 - level))
-            total = np.uint16(more + less + 128)  # at most 65153
-            to[e] = np.uint8(np.uint16(total + np.uint16(total >> 8)) >> 8)  # total / 255, rounded, exactly
+        to, slope, zero = out[a], gain[a], start[a]
+        for g in range(lines):
+            if times == 3:
+                mix_bytes3(to, slope, zero, levels, g, stream)
+            else:
+                mix_bytes(to, slope, zero, levels, g, stream)
+        for e in range(lines * LINE * times, out.shape[1]):
+            total = np.uint16(np.uint16(slope[e] * np.uint16(levels[e // times])) + zero[e])
+            to[e] = np.uint8((np.uint32(total) * np.uint32(257)) >> 16)  # over 255, exactly
 
 
 @jit
-def _element_levels(levels, labels, inner, out):
-    """Levels of players to levels of elements (positions times `inner`)."""
-    positions, done = out.shape[0] // inner, 0
-    if inner == 3 and labels.shape[0] == 0:
-        done = positions // _LINE * _LINE
-        for p in range(0, done, _LINE):
-            _triple64(levels, p, out)
-    for p in range(done, positions):
-        level = levels[labels[p]] if labels.shape[0] else levels[p]
-        for e in range(p * inner, (p + 1) * inner):
-            out[e] = level
-
-
-@jit
-def _levels_row(cells, gh, gw, y, x, sy, sx, width, wide, out):
-    """Levels of all players of one row: coarse `cells` zoomed, or copied where there is no zoom (gh 0)."""
-    if gh == 0:
-        out[: cells.shape[0]] = cells
-        return
-    zoom_wide(cells, gh, gw, x, sx, wide)
-    for i in range(out.shape[0] // width):
-        zoom_line(wide, y, sy + i, out[i * width : (i + 1) * width])
-
-
-@jit
-def _compose_bits(lo, hi, bits, labels, inner, lut, x, baseline, step, out):
-    positions = out.shape[2] // inner
-    wide = np.zeros(out.shape[2] // _LINE + 9, np.uint64)
-    flags = np.zeros(8 * ((positions + 7) // 8), np.uint8)
-    packed = np.zeros(flags.shape[0] // 8, np.uint8)
+def _compose_hard(lo, hi, bits, zoom, shift, players, labels, inner, x, baseline, step, stream, out):
+    times = inner if inner in (1, 3) else 1  # channels last of an image, or else a bit for every element
+    elements = out.shape[2] // times
+    flags = np.zeros(8 * ((players + 7) // 8), np.uint8)
+    wide = np.zeros(8 * ((elements + 7) // 8), np.uint8)
+    packed = np.zeros(wide.shape[0] // 8, np.uint8)
     for r in range(lo, hi):
         row = bits[r]
-        if labels.shape[0]:
-            for p in range(positions):
-                flags[p] = (row[labels[p] >> 3] >> (labels[p] & 7)) & 1
-            pack_row(flags, packed)
+        if zoom[0] or labels.shape[0] or times != inner:
+            _flags_row(row, zoom, shift[r, 0], shift[r, 1], flags[:players])
+            _repeat(flags, labels, inner // times, wide[:elements])
+            pack_row(wide, packed)
             row = packed
-        _hard_row(row, inner, lut, wide, x, baseline[r * step], out[r])
+        _choose_row(row, times, x, baseline[r * step], stream, out[r])
+    if stream:
+        wait_for_stores()
 
 
 @jit
-def _compose_hard_levels(lo, hi, cells, zoom, labels, inner, lut, x, baseline, step, out):
-    gh, gw, width, players, y, ax, shift = zoom
-    positions = out.shape[2] // inner
-    wide = np.zeros(out.shape[2] // _LINE + 9, np.uint64)
-    coarse = np.empty((gh, width), np.int32)
-    levels = np.empty(players, np.uint8)
-    flags = np.zeros(8 * ((positions + 7) // 8), np.uint8)
-    packed = np.zeros(flags.shape[0] // 8, np.uint8)
-    for r in range(lo, hi):
-        _levels_row(cells[r], gh, gw, y, ax, shift[r, 0], shift[r, 1], width, coarse, levels)
-        for p in range(positions):
-            flags[p] = levels[labels[p] if labels.shape[0] else p] > 127
-        pack_row(flags, packed)
-        _hard_row(packed, inner, lut, wide, x, baseline[r * step], out[r])
+def _levels_of_elements(cells, top, zoom, shift, labels, each, coarse, levels, wide):
+    """Levels of positions times `each` of one row: in `levels`, or `wide` where they are not those of the players."""
+    _levels_row(cells, top, zoom, shift[0], shift[1], coarse, levels)
+    if labels.shape[0] == 0 and each == 1:
+        return levels
+    _repeat(levels, labels, each, wide)
+    return wide
 
 
 @jit
-def _compose_soft(lo, hi, blend, cells, zoom, labels, inner, x, baseline, step, out):
-    gh, gw, width, players, y, ax, shift = zoom
-    coarse = np.empty((gh, width), np.int32)
-    levels = np.empty(players, np.uint8)
-    wide = np.empty(out.shape[2], np.uint8)
+def _compose_soft(lo, hi, cells, top, zoom, shift, players, labels, inner, x, baseline, step, stream, out):
+    times = inner if inner in (1, 3) else 1
+    coarse = np.empty((zoom[0], zoom[2]), np.uint16)
+    levels, wide = np.empty(players, np.uint8), np.empty(out.shape[2] // times, np.uint8)
     for r in range(lo, hi):
-        _levels_row(cells[r], gh, gw, y, ax, shift[r, 0], shift[r, 1], width, coarse, levels)
-        used = levels
-        if labels.shape[0] or inner > 1:
-            _element_levels(levels, labels, inner, wide)
-            used = wide
-        blend(used, x, baseline[r * step], out[r])
+        used = _levels_of_elements(cells[r], top, zoom, shift[r], labels, inner // times, coarse, levels, wide)
+        _mix_row(used, times, x, baseline[r * step], stream, out[r])
+    if stream:
+        wait_for_stores()
+
+
+@jit
+def _compose_soft_bytes(lo, hi, cells, top, zoom, shift, players, labels, inner, x, baseline, step, stream, out):
+    times = inner if inner in (1, 3) else 1
+    coarse = np.empty((zoom[0], zoom[2]), np.uint16)
+    levels, wide = np.empty(players, np.uint8), np.empty(out.shape[2] // times, np.uint8)
+    gain, start = np.empty(x.shape, np.uint16), np.empty(x.shape, np.uint16)
+    for r in range(lo, hi):
+        if r == lo or step:
+            _slopes(x, baseline[r * step], gain, start)
+        used = _levels_of_elements(cells[r], top, zoom, shift[r], labels, inner // times, coarse, levels, wide)
+        _mix_row_bytes(used, times, gain, start, stream, out[r])
+    if stream:
+        wait_for_stores()
 
 
 _NO_AXIS = np.zeros((3, 1), np.int32)
 
 
-def _zoom_tuple(zoom, players, rows):
+def _plan(zoom, rows):
+    """Zoom as compiled code takes it: cells (0, 0) where there is none, width, axes; and the shift of each row."""
     if zoom is None:
-        return 0, 0, 1, players, _NO_AXIS, _NO_AXIS, np.zeros((rows, 2), np.int32)
+        return (0, 0, 1, _NO_AXIS, _NO_AXIS), np.zeros((rows, 2), np.int32)
     cells, grid, y, x, shift = zoom
-    return cells[0], cells[1], grid[1], grid[0] * grid[1], y, x, np.ascontiguousarray(shift)
+    return (cells[0], cells[1], grid[1], y, x), np.ascontiguousarray(shift)
 
 
-def _cell_levels(data, depth, columns):
+def _cells(data, depth, players, zoom):
+    """Presence of players, or of coarse cells, one byte each, and its largest value: 255, or 1 where it is bits."""
     if depth == 8:
-        return np.ascontiguousarray(data)
-    return on_numpy.unpack(data, columns).view(np.uint8) * np.uint8(255)
-
-
-@lru_cache(maxsize=8)
-def _wide_bits(inner):
-    """For each byte, its bits repeated `inner` times each: uint64 (256,)."""
-    bit = (np.arange(256, dtype=np.uint64)[:, None] >> np.arange(8, dtype=np.uint64)) & U(1)
-    places = np.arange(8, dtype=np.uint64) * U(inner)
-    return ((bit * U(2**inner - 1)) << places).sum(axis=1, dtype=np.uint64)
+        return np.ascontiguousarray(data), 255
+    return on_numpy.unpack(data, players if zoom is None else zoom[0][0] * zoom[0][1]).view(np.uint8), 1
 
 
 def compose(data, depth, players, zoom, labels, soft, x, baseline, out):
@@ -244,22 +197,17 @@ def compose(data, depth, players, zoom, labels, soft, x, baseline, out):
     outer, positions, inner = x.shape
     rows, step = data.shape[0], int(baseline.shape[0] > 1)
     tags = np.zeros(0, np.int32) if labels is None else labels
-    flat = (outer, positions * inner)
+    stream = out.nbytes >= _PAST_CACHES and out.ctypes.data % 16 == 0 and positions * inner * out.itemsize % 16 == 0
+    plan, shift = _plan(zoom, rows)
     if soft:
-        cells = _cell_levels(data, depth, players if zoom is None else zoom[0][0] * zoom[0][1])
-        blend = _soft_row_bytes if out.dtype == np.uint8 else _soft_row
-        args = cells, _zoom_tuple(zoom, players, rows), tags, inner
-        x, baseline, flat_out = x.reshape(flat), baseline.reshape(-1, *flat), out.reshape(rows, *flat)
-        return spread(lambda lo, hi: _compose_soft(lo, hi, blend, *args, x, baseline, step, flat_out), rows)
-    word = np.dtype(f"u{out.dtype.itemsize}")
-    x, baseline, flat_out = (a.view(word).reshape(-1, *flat) for a in (x, baseline, out))
-    lut = _wide_bits(min(inner, 8))
-    if zoom is None:
-        args = np.ascontiguousarray(data), tags, inner, lut, x[0], baseline, step, flat_out
-        return spread(lambda lo, hi: _compose_bits(lo, hi, *args), rows)
-    cells = _cell_levels(data, depth, zoom[0][0] * zoom[0][1])
-    more = cells, _zoom_tuple(zoom, players, rows), tags, inner, lut, x[0], baseline, step, flat_out
-    return spread(lambda lo, hi: _compose_hard_levels(lo, hi, *more), rows)
+        code = _compose_soft_bytes if out.dtype == np.uint8 else _compose_soft
+        head = *_cells(data, depth, players, zoom), plan, shift
+    else:
+        code = _compose_hard
+        head = np.ascontiguousarray(data), plan, shift
+        x, baseline, out = (a.view(f"u{out.dtype.itemsize}") for a in (x, baseline, out))
+    x, baseline, out = (a.reshape(-1, outer, positions * inner) for a in (x, baseline, out))
+    spread(lambda lo, hi: code(lo, hi, *head, players, tags, inner, x[0], baseline, step, stream, out), rows)
 
 
 _BLOCK = 64  # bytes of a mask row that one accumulation holds in cache
@@ -283,12 +231,12 @@ def _accumulate_bits(lo, hi, bits, once, twice, sums, squares):
                 for b in range(0, whole, 8):
                     low = U(row[b]) | U(row[b + 1]) << U(8) | U(row[b + 2]) << U(16) | U(row[b + 3]) << U(24)
                     high = U(row[b + 4]) | U(row[b + 5]) << U(8) | U(row[b + 6]) << U(16) | U(row[b + 7]) << U(24)
-                    _add64(first, second, 8 * b, low | high << U(32), u, v)
+                    add_where(first, second, 8 * b, low | high << U(32), u, v)
                 if whole < end - begin:
                     word = U(0)
                     for b in range(whole, end - begin):
                         word |= U(row[b]) << U(8 * (b - whole))
-                    _add64(first, second, 8 * whole, word, u, v)
+                    add_where(first, second, 8 * whole, word, u, v)
             n = 8 * (end - begin)
             sums[k, 8 * begin : 8 * begin + n] = first[:n]
             squares[k, 8 * begin : 8 * begin + n] = second[:n]
@@ -303,10 +251,10 @@ def _add_terms(levels, table, weight, centre, sums, squares):
 
 
 @jit
-def _accumulate_levels(lo, hi, cells, zoom, table, weight, centre, sums, squares):
+def _accumulate_levels(lo, hi, cells, top, zoom, shift, players, table, weight, centre, sums, squares):
     """Blocks lo..hi of lines of the grid (of single players where there is no zoom), row after row."""
-    gh, gw, width, players, y, ax, shift = zoom
-    coarse = np.empty((gh, width), np.int32)
+    gh, gw, width, y, ax = zoom
+    coarse = np.empty((gh, width), np.uint16)
     line = np.empty(width if gh else _PLAYERS, np.uint8)
     for block in range(lo, hi):
         begin = block * (_LINES * width if gh else _PLAYERS)
@@ -318,11 +266,11 @@ def _accumulate_levels(lo, hi, cells, zoom, table, weight, centre, sums, squares
                     line[: end - begin] = cells[r, begin:end]
                     _add_terms(line[: end - begin], table, u, c, sums[k, begin:end], squares[k, begin:end])
                     continue
-                top = shift[r, 0] + begin // width
-                low, high = y[0, top], y[1, top + (end - begin) // width - 1] + 1
+                first = shift[r, 0] + begin // width
+                low, high = y[0, first], y[1, first + (end - begin) // width - 1] + 1
                 zoom_wide(cells[r, low * gw : high * gw], high - low, gw, ax, shift[r, 1], coarse[low:high])
                 for i in range((end - begin) // width):
-                    zoom_line(coarse, y, top + i, line)
+                    zoom_line(coarse, y, first + i, top, line)
                     at = begin + i * width
                     _add_terms(line, table, u, c, sums[k, at : at + width], squares[k, at : at + width])
 
@@ -338,8 +286,8 @@ def accumulate(data, depth, players, zoom, weight, centre):
         spread(lambda lo, hi: _accumulate_bits(lo, hi, *args), -(-data.shape[1] // _BLOCK))
         return on_numpy.add_absence(sums[:, :players].T, squares[:, :players].T, weight, centre)
     sums, squares = np.zeros((k, players)), np.zeros((k, players))
-    cells = _cell_levels(data, depth, players if zoom is None else zoom[0][0] * zoom[0][1])
     blocks = -(-players // _PLAYERS) if zoom is None else -(-zoom[1][0] // _LINES)
-    args = cells, _zoom_tuple(zoom, players, len(cells)), on_numpy.SHARES, weight, centre, sums, squares
+    cells, plan = _cells(data, depth, players, zoom), _plan(zoom, len(data))
+    args = *cells, *plan, players, on_numpy.SHARES, weight, centre, sums, squares
     spread(lambda lo, hi: _accumulate_levels(lo, hi, *args), blocks)
     return sums.T, squares.T

@@ -174,11 +174,11 @@ def smooth_coins(seed, stream, first, cut, fixed_size, y, x, antithetic):
 
 @jit
 def _zoom(lo, hi, levels, gh, gw, height, width, y, x, shift, out):
-    wide = np.empty((gh, width), np.int32)
+    wide = np.empty((gh, width), np.uint16)
     for r in range(lo, hi):
         zoom_wide(levels[r], gh, gw, x, shift[r, 1], wide)
         for i in range(height):
-            zoom_line(wide, y, shift[r, 0] + i, out[r, i * width : (i + 1) * width])
+            zoom_line(wide, y, shift[r, 0] + i, 255, out[r, i * width : (i + 1) * width])
 
 
 def zoom(levels, cells, grid, y, x, shift):
