@@ -5,7 +5,7 @@ import pytest
 
 from blackbox_xai import samplers
 from blackbox_xai.errors import InvalidInput
-from blackbox_xai.kernels import dispatch, numba_base
+from blackbox_xai.kernels import dispatch, numba_base, numba_consume
 from blackbox_xai.masks import Masks, Zoom
 
 
@@ -75,15 +75,21 @@ def test_compose_with_labels_rows_and_a_baseline_each(code, kind):
     assert np.allclose(got, z * x + (1 - z) * baseline, atol=1e-6)
 
 
-def test_compose_codes_agree_to_the_bit(monkeypatch):
+@pytest.mark.parametrize("past_caches", [False, True])
+@pytest.mark.parametrize("shape", [(16, 18, 3), (12, 40, 3), (3, 20, 52), (24, 22, 4), (32, 64)])
+def test_compose_codes_agree_to_the_bit(monkeypatch, shape, past_caches):
+    """Whole vectors and rests of them, overlapping spans, several chunks of rows, stores past the caches."""
+    monkeypatch.setattr(numba_consume, "_PAST_CACHES", 0 if past_caches else 10**12)
+    channels, (h, w) = ("first", shape[1:]) if shape[0] == 3 else ("last" if len(shape) == 3 else None, shape[:2])
     rng = np.random.default_rng(1)
-    for dtype in (np.uint8, np.float32):
-        x, baseline = (rng.random((2, 16, 18, 3)) * 255).astype(dtype)
-        for masks in kinds(16, 18).values():
+    for dtype in (np.uint8, np.float32, np.float64):
+        x, baseline = (rng.random((2, *shape)) * 256).astype(dtype)
+        for masks in kinds(h, w).values():
+            rows = rng.integers(0, 6, 21)
             both = []
             for small in (0, 10**12):
                 monkeypatch.setattr(dispatch, "SMALL", small)
-                both.append(masks.compose(x, baseline))
+                both.append(masks.compose(x, baseline, rows=rows, channels=channels))
             assert np.array_equal(*both)
 
 

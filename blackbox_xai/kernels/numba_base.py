@@ -8,6 +8,8 @@ from threading import Thread
 import numba
 import numpy as np
 
+from .numba_blend import LINE, SPAN, between, between_bits, pack_line
+
 U = np.uint64
 
 
@@ -49,8 +51,11 @@ def jit(function=None, **options):
 @jit
 def pack_row(flags, out):
     """Bytes 0/1, a multiple of 8 of them, to bits; the first flag becomes the lowest bit."""
+    whole = flags.shape[0] // LINE * LINE
+    for p in range(0, whole, LINE):
+        pack_line(flags, p, out)
     eights = flags.view(np.uint64)
-    for b in range(out.shape[0]):
+    for b in range(whole // 8, out.shape[0]):
         out[b] = np.uint8((eights[b] * U(0x0102040810204080)) >> U(56))
 
 
@@ -72,16 +77,21 @@ def zoom_wide(cells, gh, gw, x, sx, wide):
 
 
 @jit
-def zoom_line(wide, y, position, top, out):
-    """Vertical half of `zoom` for one line of the grid: uint8 (W,). Cells are 0..`top`, which is 1 or 255."""
-    low, high = wide[y[0, position]], wide[y[1, position]]
-    if top == 1:  # 16 bits are enough
-        share, rest = np.uint16(y[2, position]), np.uint16(255 - y[2, position])
-        for j in range(out.shape[0]):
-            total = np.uint16(np.uint16(np.uint16(rest * low[j]) + np.uint16(share * high[j])) + 128)  # at most 65153
-            out[j] = np.uint8(np.uint16(total + np.uint16(total >> 8)) >> 8)  # over 255, rounded, exactly
-        return
-    weight = np.uint32(y[2, position])
-    for j in range(out.shape[0]):
-        value = np.uint32(np.uint32(255 - weight) * low[j] + weight * high[j] + 32512)
-        out[j] = np.uint8(value // np.uint32(65025))
+def zoom_lines(wide, y, first, top, out):
+    """Vertical half of `zoom` for lines of the grid, `y` positions from `first` on: uint8 (lines * W,).
+
+    Cells are 0..`top`, which is 1 or 255.
+    """
+    width, flat = wide.shape[1], wide.reshape(-1)
+    for i in range(out.shape[0] // width):
+        low, high, weight, at = y[0, first + i] * width, y[1, first + i] * width, y[2, first + i], i * width
+        for begin in range(0, width, SPAN):
+            j = min(begin, width - SPAN)  # the last span overlaps the one before
+            if j < 0:
+                for e in range(width):
+                    value = (255 - weight) * np.int32(flat[low + e]) + weight * np.int32(flat[high + e])
+                    out[at + e] = (value + 255 * top // 2) // (255 * top)
+            elif top == 1:
+                between_bits(out, flat, at + j, low + j, high + j, weight)
+            else:
+                between(out, flat, at + j, low + j, high + j, weight)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from . import on_numpy
-from .numba_base import U, jit, pack_row, spread, zoom_line, zoom_wide
+from .numba_base import U, jit, pack_row, spread, zoom_lines, zoom_wide
 from .numba_blend import (
     LINE,
     add_where,
     choose,
     choose3,
+    copy_within,
     mix_bytes,
     mix_bytes3,
     mix_floats,
@@ -19,18 +20,18 @@ from .numba_blend import (
 )
 
 _PAST_CACHES = 4 * 2**20  # bytes: batches this large are stored past the caches, which they would only empty
+_ROWS, _TILE = 8, 16  # rows, and lines of each, that are mixed while they lie in a near cache
 
 
 @jit
 def _levels_row(cells, top, zoom, sy, sx, wide, out):
     """Levels of all players of one row: coarse `cells` zoomed, or copied where there is no zoom (gh 0)."""
-    gh, gw, width, y, ax = zoom
+    gh, gw, _, y, ax = zoom
     if gh == 0:
         out[: cells.shape[0]] = cells
         return
     zoom_wide(cells, gh, gw, ax, sx, wide)
-    for i in range(out.shape[0] // width):
-        zoom_line(wide, y, sy + i, top, out[i * width : (i + 1) * width])
+    zoom_lines(wide, y, sy, top, out)
 
 
 @jit
@@ -42,13 +43,13 @@ def _flags_row(bits, zoom, sy, sx, out):
             out[p] = (bits[p >> 3] >> (p & 7)) & 1
         return
     for i in range(out.shape[0] // width):
-        line, cell = out[i * width : (i + 1) * width], y[0, sy + i]
+        at, cell = i * width, y[0, sy + i]
         if i > 0 and cell == y[0, sy + i - 1]:
-            line[:] = out[(i - 1) * width : i * width]
+            copy_within(out, at, at - width, width)
             continue
         for j in range(width):
             c = cell * gw + ax[0, sx + j]
-            line[j] = (bits[c >> 3] >> (c & 7)) & 1
+            out[at + j] = (bits[c >> 3] >> (c & 7)) & 1
 
 
 @jit
@@ -103,19 +104,25 @@ def _slopes(x, baseline, gain, start):
 
 
 @jit
-def _mix_row_bytes(levels, times, gain, start, stream, out):
-    """One row of uint8 (A, P * times) from a level a position, rounded to the nearest."""
-    lines = out.shape[1] // (LINE * times)
-    for a in range(out.shape[0]):
-        to, slope, zero = out[a], gain[a], start[a]
-        for g in range(lines):
-            if times == 3:
-                mix_bytes3(to, slope, zero, levels, g, stream)
-            else:
-                mix_bytes(to, slope, zero, levels, g, stream)
-        for e in range(lines * LINE * times, out.shape[1]):
-            total = np.uint16(np.uint16(slope[e] * np.uint16(levels[e // times])) + zero[e])
-            to[e] = np.uint8((np.uint32(total) * np.uint32(257)) >> 16)  # over 255, exactly
+def _mix_rows_bytes(levels, times, gain, start, stream, out):
+    """Rows of uint8 (n, A, P * times) from a level a position (n, P), rounded to the nearest; tile after tile, so that
+    `gain` and `start` are read from memory once for all rows."""
+    elements = out.shape[2]
+    lines = elements // (LINE * times)
+    for a in range(out.shape[1]):
+        slope, zero = gain[a], start[a]
+        for tile in range(0, lines, _TILE):
+            for r in range(out.shape[0]):
+                to, level = out[r, a], levels[r]
+                for g in range(tile, min(tile + _TILE, lines)):
+                    if times == 3:
+                        mix_bytes3(to, slope, zero, level, g, stream)
+                    else:
+                        mix_bytes(to, slope, zero, level, g, stream)
+        for r in range(out.shape[0]):
+            for e in range(lines * LINE * times, elements):
+                total = np.uint16(np.uint16(slope[e] * np.uint16(levels[r, e // times])) + zero[e])
+                out[r, a, e] = np.uint8((total + (total >> 8)) >> 8)  # over 255, exactly
 
 
 @jit
@@ -129,8 +136,11 @@ def _compose_hard(lo, hi, bits, zoom, shift, players, labels, inner, x, baseline
         row = bits[r]
         if zoom[0] or labels.shape[0] or times != inner:
             _flags_row(row, zoom, shift[r, 0], shift[r, 1], flags[:players])
-            _repeat(flags, labels, inner // times, wide[:elements])
-            pack_row(wide, packed)
+            used = flags
+            if labels.shape[0] or times != inner:
+                _repeat(flags, labels, inner // times, wide[:elements])
+                used = wide
+            pack_row(used, packed)
             row = packed
         _choose_row(row, times, x, baseline[r * step], stream, out[r])
     if stream:
@@ -138,22 +148,22 @@ def _compose_hard(lo, hi, bits, zoom, shift, players, labels, inner, x, baseline
 
 
 @jit
-def _levels_of_elements(cells, top, zoom, shift, labels, each, coarse, levels, wide):
-    """Levels of positions times `each` of one row: in `levels`, or `wide` where they are not those of the players."""
-    _levels_row(cells, top, zoom, shift[0], shift[1], coarse, levels)
+def _elements_row(cells, top, zoom, shift, labels, each, coarse, levels, out):
+    """Levels of positions of one row, `each` times (P * each,)."""
     if labels.shape[0] == 0 and each == 1:
-        return levels
-    _repeat(levels, labels, each, wide)
-    return wide
+        _levels_row(cells, top, zoom, shift[0], shift[1], coarse, out)
+    else:
+        _levels_row(cells, top, zoom, shift[0], shift[1], coarse, levels)
+        _repeat(levels, labels, each, out)
 
 
 @jit
 def _compose_soft(lo, hi, cells, top, zoom, shift, players, labels, inner, x, baseline, step, stream, out):
     times = inner if inner in (1, 3) else 1
     coarse = np.empty((zoom[0], zoom[2]), np.uint16)
-    levels, wide = np.empty(players, np.uint8), np.empty(out.shape[2] // times, np.uint8)
+    levels, used = np.empty(players, np.uint8), np.empty(out.shape[2] // times, np.uint8)
     for r in range(lo, hi):
-        used = _levels_of_elements(cells[r], top, zoom, shift[r], labels, inner // times, coarse, levels, wide)
+        _elements_row(cells[r], top, zoom, shift[r], labels, inner // times, coarse, levels, used)
         _mix_row(used, times, x, baseline[r * step], stream, out[r])
     if stream:
         wait_for_stores()
@@ -161,20 +171,24 @@ def _compose_soft(lo, hi, cells, top, zoom, shift, players, labels, inner, x, ba
 
 @jit
 def _compose_soft_bytes(lo, hi, cells, top, zoom, shift, players, labels, inner, x, baseline, step, stream, out):
-    times = inner if inner in (1, 3) else 1
+    times, most = inner if inner in (1, 3) else 1, 1 if step else _ROWS
     coarse = np.empty((zoom[0], zoom[2]), np.uint16)
-    levels, wide = np.empty(players, np.uint8), np.empty(out.shape[2] // times, np.uint8)
+    levels, used = np.empty(players, np.uint8), np.empty((most, out.shape[2] // times), np.uint8)
     gain, start = np.empty(x.shape, np.uint16), np.empty(x.shape, np.uint16)
-    for r in range(lo, hi):
-        if r == lo or step:
-            _slopes(x, baseline[r * step], gain, start)
-        used = _levels_of_elements(cells[r], top, zoom, shift[r], labels, inner // times, coarse, levels, wide)
-        _mix_row_bytes(used, times, gain, start, stream, out[r])
+    for first in range(lo, hi, most):
+        if first == lo or step:
+            _slopes(x, baseline[first * step], gain, start)
+        rows = min(most, hi - first)
+        for k in range(rows):
+            r = first + k
+            _elements_row(cells[r], top, zoom, shift[r], labels, inner // times, coarse, levels, used[k])
+        _mix_rows_bytes(used, times, gain, start, stream, out[first : first + rows])
     if stream:
         wait_for_stores()
 
 
 _NO_AXIS = np.zeros((3, 1), np.int32)
+_NO_AXIS.flags.writeable = False  # as tables of axes are, which makes it one type
 
 
 def _plan(zoom, rows):
@@ -255,24 +269,22 @@ def _accumulate_levels(lo, hi, cells, top, zoom, shift, players, table, weight, 
     """Blocks lo..hi of lines of the grid (of single players where there is no zoom), row after row."""
     gh, gw, width, y, ax = zoom
     coarse = np.empty((gh, width), np.uint16)
-    line = np.empty(width if gh else _PLAYERS, np.uint8)
+    levels = np.empty(_LINES * width if gh else _PLAYERS, np.uint8)
     for block in range(lo, hi):
         begin = block * (_LINES * width if gh else _PLAYERS)
         end = min(begin + (_LINES * width if gh else _PLAYERS), players)
         for k in range(weight.shape[1]):
             for r in range(cells.shape[0]):
                 u, c = weight[r, k], centre[r]
+                here = levels[: end - begin]
                 if gh == 0:
-                    line[: end - begin] = cells[r, begin:end]
-                    _add_terms(line[: end - begin], table, u, c, sums[k, begin:end], squares[k, begin:end])
-                    continue
-                first = shift[r, 0] + begin // width
-                low, high = y[0, first], y[1, first + (end - begin) // width - 1] + 1
-                zoom_wide(cells[r, low * gw : high * gw], high - low, gw, ax, shift[r, 1], coarse[low:high])
-                for i in range((end - begin) // width):
-                    zoom_line(coarse, y, first + i, top, line)
-                    at = begin + i * width
-                    _add_terms(line, table, u, c, sums[k, at : at + width], squares[k, at : at + width])
+                    here[:] = cells[r, begin:end]
+                else:
+                    first = shift[r, 0] + begin // width
+                    low, high = y[0, first], y[1, first + (end - begin) // width - 1] + 1
+                    zoom_wide(cells[r, low * gw : high * gw], high - low, gw, ax, shift[r, 1], coarse[low:high])
+                    zoom_lines(coarse, y, first, top, here)
+                _add_terms(here, table, u, c, sums[k, begin:end], squares[k, begin:end])
 
 
 def accumulate(data, depth, players, zoom, weight, centre):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import on_numpy
-from .numba_base import U, jit, pack_row, spread, zoom_line, zoom_wide
+from .numba_base import U, jit, pack_row, spread, zoom_lines, zoom_wide
 from .numba_consume import accumulate, compose
 
 __all__ = ["accumulate", "coins", "compose", "pack", "set_sizes", "smooth_coins", "unpack", "zoom", "zoom_axis"]
@@ -173,18 +173,17 @@ def smooth_coins(seed, stream, first, cut, fixed_size, y, x, antithetic):
 
 
 @jit
-def _zoom(lo, hi, levels, gh, gw, height, width, y, x, shift, out):
+def _zoom(lo, hi, levels, gh, gw, width, y, x, shift, out):
     wide = np.empty((gh, width), np.uint16)
     for r in range(lo, hi):
         zoom_wide(levels[r], gh, gw, x, shift[r, 1], wide)
-        for i in range(height):
-            zoom_line(wide, y, shift[r, 0] + i, 255, out[r, i * width : (i + 1) * width])
+        zoom_lines(wide, y, shift[r, 0], 255, out[r])
 
 
 def zoom(levels, cells, grid, y, x, shift):
     """See `on_numpy.zoom`."""
     out = np.empty((len(levels), grid[0] * grid[1]), np.uint8)
-    spread(lambda lo, hi: _zoom(lo, hi, levels, *cells, *grid, y, x, shift, out), len(levels))
+    spread(lambda lo, hi: _zoom(lo, hi, levels, *cells, grid[1], y, x, shift, out), len(levels))
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -163,6 +164,7 @@ def smooth_coins(
     return _with_complements(present, antithetic)
 
 
+@lru_cache(maxsize=64)
 def zoom_axis(cells: int, size: int, shifted: bool, smooth: bool) -> NDArray[np.int32]:
     """How positions along an axis read its cells.
 
@@ -181,11 +183,18 @@ def zoom_axis(cells: int, size: int, shifted: bool, smooth: bool) -> NDArray[np.
     position = np.arange(length, dtype=np.int64)
     if not smooth:
         cell = position * cells // length
-        return np.stack([cell, cell, np.zeros_like(cell)]).astype(np.int32)
+        return _frozen([cell, cell, np.zeros_like(cell)])
     place = np.clip((2 * position + 1) * cells - length, 0, 2 * length * (cells - 1))
     cell = place // (2 * length)
     weight = ((place % (2 * length)) * 255 + length) // (2 * length)
-    return np.stack([cell, np.minimum(cell + 1, cells - 1), weight]).astype(np.int32)
+    return _frozen([cell, np.minimum(cell + 1, cells - 1), weight])
+
+
+def _frozen(rows: list[NDArray[np.int64]]) -> NDArray[np.int32]:
+    """One array that is shared and so must not be written to."""
+    table = np.stack(rows).astype(np.int32)
+    table.flags.writeable = False
+    return table
 
 
 def zoom(
