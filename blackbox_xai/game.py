@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InvalidInput
+from .kernels import dispatch
 from .masks import Masks
-from .oracles.base import Batch
+from .oracles.base import Batch, Oracle
 from .oracles.meter import Meter
 from .players.base import Players
 
@@ -28,6 +29,10 @@ class Game:
     meter : Meter. Counts every row.
     target : None (the highest score of the full coalition), an output's name or index, a list of them, "all",
         or a function scores (m, k) -> (m,) or (m, j).
+
+    Attributes: ``device``, "cpu" or "cuda", where inputs are composed: beside the model if these are arrays of one
+    shape, else on the host. Masks that lie there already are not moved; the identities of rows are made from a copy of
+    the packed bits on the host.
     """
 
     def __init__(self, players: Players, meter: Meter, target: Target = None) -> None:
@@ -35,6 +40,8 @@ class Game:
         self.chosen: list[int] | None = None  # output indices, once known
         self.full_scores: Floats | None = None
         self._scalar = True
+        self.device = device_for(players, meter.oracle)
+        self._beside = players.form is not None and meter.oracle.device in (self.device, f"{self.device}:0")
 
     def values(self, masks: Masks) -> Iterator[tuple[Masks, Floats]]:
         """Slices of whole groups, in order, with float64 values (rows,) or (rows, outputs).
@@ -68,15 +75,23 @@ class Game:
     def _batches(
         self, masks: Masks, per_batch: int
     ) -> Iterator[tuple[list[bytes], Callable[[NDArray[np.intp]], Batch]]]:
+        host = masks.host()  # once, and not between two batches, where it would wait for the model
         for at in range(0, len(masks), per_batch):
             part = masks[at : at + per_batch]
-            keys = self.players.keys(part)
+            keys = self.players.keys(host[at : at + per_batch])
             size = self.meter.oracle.batch_size
             for begin in range(0, len(keys), size):  # one coalition may cost more rows than a batch holds
-                yield keys[begin : begin + size], self._composer(part, begin)
+                yield keys[begin : begin + size], self._composer(part, host[at : at + per_batch], begin)
 
-    def _composer(self, masks: Masks, begin: int) -> Callable[[NDArray[np.intp]], Batch]:
-        return lambda rows: self.players.realise(masks, rows + begin)
+    def _composer(self, masks: Masks, host: Masks, begin: int) -> Callable[[NDArray[np.intp]], Batch]:
+        def compose(rows: NDArray[np.intp]) -> Batch:
+            out = None
+            if self._beside:
+                assert self.players.form is not None
+                out = self.meter.oracle.buffer(len(rows), *self.players.form)
+            return self.players.realise(host if out is None else masks, rows + begin, out)
+
+        return compose
 
     def _values(self, masks: Masks, scores: Floats) -> Floats:
         if masks.start < 0 and masks.start + len(masks) == 0:
@@ -114,6 +129,11 @@ class Game:
             return (getattr(self.target, "__name__", "target"),)
         names = self.meter.oracle.output_names
         return tuple(names[i] if names else f"output {i}" for i in self.chosen)
+
+
+def device_for(players: Players, oracle: Oracle) -> str:
+    """ "cuda" or "cpu": where masks and inputs are best made for this oracle; see `Game`."""
+    return "cpu" if players.form is None else dispatch.nearest(oracle.device)
 
 
 def output_index(target: Any, names: tuple[str, ...] | None, k: int) -> int:

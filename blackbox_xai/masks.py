@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,14 @@ from .errors import InvalidInput
 from .kernels import dispatch, on_numpy
 
 Array = Any  # numpy, or anything with __cuda_array_interface__
+
+
+@lru_cache(maxsize=64)
+def _axis(cells: int, size: int, shifted: bool, smooth: bool) -> NDArray[np.int32]:
+    """`on_numpy.zoom_axis`, read-only: a GPU needs one copy of it."""
+    axis = on_numpy.zoom_axis(cells, size, shifted, smooth)
+    axis.flags.writeable = False
+    return axis
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +44,7 @@ class Zoom:
     def plan(self, rows: int) -> on_numpy.Coarse:
         """What kernels need to zoom `rows` rows."""
         shifted = self.shift is not None
-        y, x = (on_numpy.zoom_axis(c, g, shifted, self.smooth) for c, g in zip(self.cells, self.grid))
+        y, x = (_axis(c, g, shifted, self.smooth) for c, g in zip(self.cells, self.grid))
         shift = np.zeros((rows, 2), np.int32) if self.shift is None else self.shift
         return self.cells, self.grid, y, x, shift
 
@@ -150,7 +159,8 @@ class Masks:
         if self.soft:
             raise InvalidInput("Masks.sizes: soft masks have no set sizes; use levels().")
         if self.zoom is None:
-            return on_numpy.set_sizes(np.asarray(dispatch.to_host(self.data)))
+            counts: NDArray[np.int64] = dispatch.pick(0, dispatch.device_of(self.data)).set_sizes(self.data)
+            return counts
         return on_numpy.set_sizes(on_numpy.pack(self.levels() > 127))
 
     def compose(
@@ -171,8 +181,9 @@ class Masks:
             for soft ones (uint8 rounds to the nearest).
         baseline : what absent players become: like `x`, or anything that broadcasts to it, or (m, ...) like `x`: one
             for each composed row.
-        out : (m, ...) like `x`, contiguous, same dtype: a numpy array, a torch CPU tensor, or (masks on CUDA) a device
-            array or tensor. Written in place. None: a new array.
+        out : (m, ...) like `x`, contiguous, same dtype: a numpy array, a torch CPU tensor, or a device array or tensor.
+            Written in place, where it lies: packed masks that lie elsewhere are copied. None: a new array, where the
+            masks lie.
         rows : int (m,) or None. Which rows of these masks to compose, in this order; None for all.
         labels : int32 (H, W) or (P,), or None. The player of each position, for segments and groups of columns;
             None where every position is a player of its own, in row-major order.
@@ -240,9 +251,8 @@ def compose(
     channels: str | None,
 ) -> Any:
     """See `Masks.compose`."""
-    device = dispatch.device_of(masks.data)
-    if rows is not None:
-        masks = _pick(masks, np.asarray(rows, np.intp))
+    device = dispatch.device_of(masks.data if out is None else out)
+    masks = (masks if rows is None else _pick(masks, np.asarray(rows, np.intp))).to(device)
     if device == "cuda":
         from .kernels import on_cuda
 
@@ -255,9 +265,11 @@ def compose(
     if masks.soft and dtype not in (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64)):
         raise InvalidInput(f"Masks.compose: soft masks mix uint8, float32 or float64, not {dtype}; convert the input.")
     if labels is not None:
-        labels = np.ascontiguousarray(labels, np.int32).reshape(-1)
+        labels = np.asarray(labels, np.int32)
         if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < masks.n_players:
             raise InvalidInput(f"Masks.compose: labels must be players 0..{masks.n_players - 1}.")
+        if device == "cpu":
+            labels = np.ascontiguousarray(labels).reshape(-1)
     plan = None if masks.zoom is None else masks.zoom.plan(len(masks))
     head = masks.data, masks.depth, masks.n_players, plan, labels, masks.soft
     core = outer, positions, inner
@@ -282,7 +294,10 @@ def compose(
 
 
 def _pick(masks: Masks, rows: NDArray[np.intp]) -> Masks:
-    """Any rows, in any order; they lose their place in the run."""
+    """Any rows, in any order; they may lose their place in the run."""
+    first = int(rows[0]) if len(rows) else 0
+    if 0 <= first <= len(masks) - len(rows) and np.array_equal(rows, np.arange(first, first + len(rows))):
+        return masks[first : first + len(rows)]
     zoom = masks.zoom
     if zoom is not None and zoom.shift is not None:
         zoom = replace(zoom, shift=zoom.shift[rows])

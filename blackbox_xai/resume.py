@@ -41,6 +41,9 @@ class _Chosen(Oracle):
         self.output_names = names
         self._oracle, self._outputs = oracle, chosen
 
+    def buffer(self, rows: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Batch | None:
+        return self._oracle.buffer(rows, shape, dtype)
+
     def _predict(self, batch: Batch) -> Floats:
         return self._scored(batch).scores  # type: ignore[no-any-return]
 

@@ -21,8 +21,9 @@ from .choices import automatic, make_players, resolve_method
 from .errors import BlackboxXaiError, BudgetExhausted, InvalidInput, TooFewQueries
 from .estimators import METHODS
 from .estimators.base import Estimate, Estimator, Problem, Session
-from .game import Game, Target, check_target
+from .game import Game, Target, check_target, device_for
 from .masks import Masks
+from .memory import Room
 from .oracles import as_oracle
 from .oracles.base import Oracle
 from .oracles.meter import Meter
@@ -43,9 +44,11 @@ def run(
 ) -> Iterator[int]:
     """The one loop: ask, value, tell. Yields the rows told in each slice, after telling them.
 
-    What was told stays told whatever happens next, so an error loses nothing.
+    What was told stays told whatever happens next, so an error loses nothing. Masks for which memory runs out are asked
+    for again, half as many.
     """
-    while len(masks := session.ask(window)):
+    room = Room(window)
+    while len(masks := room.fit(session.ask, window)[1]):
         for told, answers in values(masks):
             session.tell(told, answers)
             yield len(told)
@@ -141,6 +144,7 @@ class Run:
             noisy=self.playing.noisy,
             labels=self.oracle.outputs == "labels",
             contrast=self.playing.contrast(),
+            device=device_for(self.playing, self.oracle),
         )
 
     def session(self) -> Session:

@@ -5,9 +5,15 @@ import itertools
 import numpy as np
 import pytest
 
-from blackbox_xai import samplers
-from blackbox_xai.kernels import on_cuda, on_numpy
+from blackbox_xai import explain, samplers
+from blackbox_xai.estimators.base import Problem
+from blackbox_xai.estimators.gefa import GEFA
+from blackbox_xai.estimators.kernel_shap import KernelSHAP
+from blackbox_xai.estimators.rise import RISE
+from blackbox_xai.kernels import dispatch, on_cuda, on_numpy
 from blackbox_xai.masks import Masks, Zoom
+from blackbox_xai.oracles import Oracle
+from blackbox_xai.players import ImagePixels, ImageSegments
 
 
 def drawn():
@@ -70,10 +76,78 @@ def check_consumers():
         hosts[0].to("cuda").compose(np.zeros((4, 6)), 0, on_cuda.on_device(np.zeros((4, 4, 5))))
 
 
+def check_where_out_lies():
+    """Masks go where the memory to compose into is."""
+    host = samplers.Coins(24, seed=1).draw(0, 4)
+    x, baseline = np.arange(72, dtype=np.uint8).reshape(4, 6, 3), np.uint8(7)
+    wanted = host.compose(x, baseline, channels="last")
+    out = on_cuda.on_device(np.zeros((4, 4, 6, 3), np.uint8))
+    assert host.compose(x, baseline, out, channels="last") is out
+    assert np.array_equal(wanted, on_cuda.to_host(out))
+    back = np.zeros_like(wanted)
+    host.to("cuda").compose(x, baseline, back, channels="last")
+    assert np.array_equal(wanted, back)
+    fixed = x.view()
+    fixed.flags.writeable = False
+    assert on_cuda.on_device(fixed) is on_cuda.on_device(fixed)  # one copy of what cannot change
+    assert on_cuda.on_device(x) is not on_cuda.on_device(x)
+    key = id(fixed)
+    del fixed
+    assert key not in on_cuda._copies
+
+
+class OnDevice(Oracle):
+    """A linear model of images that lie on the device; on the host if `host`."""
+
+    def __init__(self, weight, host):
+        self.name, self.batch_size = "linear", 6
+        self.device, self.identity, self.output_names = "cpu" if host else "cuda", None, None
+        self.weight, self.host, self.rows = weight, host, []
+
+    def buffer(self, rows, shape, dtype):
+        return None if self.host else on_cuda.on_device(np.empty((rows, *shape), dtype))
+
+    def _predict(self, batch):
+        assert (dispatch.device_of(batch) == "cpu") == self.host
+        images = batch if self.host else on_cuda.to_host(batch)
+        self.rows.append(len(images))
+        return images.reshape(len(images), -1) / 255.0 @ self.weight
+
+
+def check_explain(grid=(4, 6), budget=14):
+    """A whole run, masks drawn and inputs composed on the device; equal to the host's."""
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 255, (*grid, 3), dtype=np.uint8)
+    weight = rng.normal(size=(photo.size, 2))
+    for method, players in [
+        (GEFA(), ImagePixels(photo, "grey")),
+        (GEFA(variant="reference"), ImagePixels(photo, "grey")),
+        (RISE(), ImagePixels(photo, "grey")),
+        (KernelSHAP(), ImageSegments(photo, "grey", segments=np.arange(photo[..., 0].size).reshape(grid) // 5)),
+    ]:
+        host, device = (OnDevice(weight, h) for h in (True, False))
+        a = explain(host, photo, players=players, method=method, budget=budget, target=1, seed=5)
+        b = explain(device, photo, players=players, method=method, budget=budget, target=1, seed=5)
+        assert host.rows == device.rows
+        assert np.allclose(a.values, b.values, rtol=1e-9, atol=1e-12)
+        assert np.allclose(a.std_error, b.std_error, rtol=1e-6, atol=1e-9)
+        drawn = device_masks(method, players, budget)
+        assert (dispatch.device_of(drawn) == "cuda") == (players.grid is not None)
+
+
+def device_masks(method, players, budget):
+    """What a session for a model on the device asks for after the endpoints."""
+    session = method.session(Problem(players.n_players, (budget,), 5, grid=players.grid, soft=True, device="cuda"))
+    session.tell(session.ask(9), np.zeros(2))
+    return session.ask(6).data
+
+
 def main():
     check_draws()
     check_ties()
     check_consumers()
+    check_where_out_lies()
+    check_explain()
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ FACES = {"plots", "report", "cli", "cli_remote", "cli_study", "demo", "examples"
 ALL = {p.stem for p in ROOT.glob("*.py")} | {p.name for p in ROOT.iterdir() if p.is_dir()} - {"__pycache__"}
 ALLOWED = {
     "errors": set(),
-    "kernels": {"errors"},
+    "memory": {"errors"},
+    "kernels": {"errors", "memory"},
     "masks": {"kernels", "errors"},
     "attribution": {"errors"},
     "budget": {"errors"},
-    "oracles": {"budget", "errors"},
+    "oracles": {"budget", "errors", "memory"},
     "players": {"kernels", "masks", "oracles", "errors"},
     "game": {"kernels", "masks", "oracles", "errors", "players"},
     "samplers": {"kernels", "masks", "errors"},

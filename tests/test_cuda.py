@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from blackbox_xai.kernels import on_cuda
+from blackbox_xai.memory import Room
 
 HERE = Path(__file__).parent
 
@@ -67,17 +68,17 @@ def test_out_of_memory_halves_the_batch_and_says_so_once():
         done.append((lo, hi))
 
     with pytest.warns(RuntimeWarning, match="at most 12 rows") as said:
-        on_cuda.in_parts(work, 50, 25)
+        Room(25).parts(work, 50)
     assert len(said) == 1
     assert [i for lo, hi in done for i in range(lo, hi)] == list(range(50))
     assert max(hi - lo for lo, hi in done) == 3
 
     limit = 0
     with pytest.warns(RuntimeWarning), pytest.raises(RuntimeError, match="OUT_OF_MEMORY"):
-        on_cuda.in_parts(work, 4, 4)
+        Room(4).parts(work, 4)
 
     def broken(lo, hi):
         raise RuntimeError("illegal address")
 
     with pytest.raises(RuntimeError, match="illegal"):
-        on_cuda.in_parts(broken, 4, 4)
+        Room(4).parts(broken, 4)

@@ -17,8 +17,9 @@ def session(p: Problem, variant: str, name: str) -> Session:
     side = min(p.grid)
     sigma = float(np.clip(WIDTH * side, 1, max(1.0, side / 2)))
     if variant == "reference":
-        return _Published(p, SmoothedCoins(p.grid, sigma, seed=p.seed, levels="grid11", fixed_size=True), name=name)
-    return _Smooth(p, SmoothedCoins(p.grid, sigma, seed=p.seed), name=name)
+        published = SmoothedCoins(p.grid, sigma, seed=p.seed, levels="grid11", fixed_size=True, device=p.device)
+        return _Published(p, published, name=name)
+    return _Smooth(p, SmoothedCoins(p.grid, sigma, seed=p.seed, device=p.device), name=name)
 
 
 def _chunks(s: Session) -> range:

@@ -196,6 +196,16 @@ def take(array, rows, out):
         out[r, c] = array[rows[r], c]
 
 
+@cuda.jit
+def set_sizes(data, out):
+    r = cuda.grid(1)
+    if r < out.shape[0]:
+        total = 0
+        for b in range(data.shape[1]):
+            total += np.int64(set_bits(u(data[r, b])))
+        out[r] = total
+
+
 @cuda.jit(device=True)
 def cell(data, depth, r, c):
     if depth == 8:

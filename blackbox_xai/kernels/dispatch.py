@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +23,27 @@ def pick(cells: int, device: str = "cpu") -> ModuleType:
     from . import on_numba
 
     return on_numba
+
+
+@lru_cache
+def nearest(device: str) -> str:
+    """Where kernels run for a model on `device`: "cuda" for the first CUDA GPU, else "cpu".
+
+    Warns, once, where a model is on that GPU and we have no way to reach it.
+    """
+    if device not in ("cuda", "cuda:0"):
+        return "cpu"
+    from . import on_cuda
+
+    reason = on_cuda.why_not()
+    if reason:
+        warnings.warn(
+            f"The model is on a GPU, but {reason}: inputs are composed on the host and copied, the result is the same. "
+            'pip install "blackbox-xai[cuda]" keeps them on the GPU.',
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return "cpu" if reason else "cuda"
 
 
 def device_of(array: Any) -> str:

@@ -6,14 +6,14 @@ is taken a part of the rows at a time, halved where the device has less.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+import weakref
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from . import on_numpy
+from ..memory import Room
+from . import dispatch, on_numpy
 
 SCRATCH = 256 * 2**20  # bytes of scratch memory to take at once
 _THREADS = 256
@@ -33,38 +33,29 @@ def why_not() -> str:
     return "no CUDA GPU or driver was found"
 
 
-def in_parts(work: Callable[[int, int], None], rows: int, most: int) -> None:
-    """Run ``work(lo, hi)`` over all rows, at most `most` at once; out of memory, half as many, said once."""
-    most, at, said = max(1, min(most, rows)), 0, False
-    while at < rows:
-        try:
-            work(at, min(at + most, rows))
-        except Exception as error:
-            text = f"{type(error).__name__} {error}".upper().replace(" ", "_")
-            if most == 1 or not ("OUT_OF_MEMORY" in text or "OUTOFMEMORY" in text):
-                raise
-            most //= 2
-            if not said:
-                warnings.warn(
-                    f"The device ran out of memory; going on with at most {most} rows at once, fewer if need be. The "
-                    "result does not change.",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-            said = True
-            continue
-        at = min(at + most, rows)
+_copies: dict[int, tuple[Any, Any]] = {}  # of host arrays that are read-only: a weak reference, the copy
 
 
 def on_device(array: Any) -> Any:
-    """A device array: itself, another library's without a copy, or a copy of a host one."""
+    """A device array: itself, another library's without a copy, or a copy of a host one.
+
+    A read-only host array is copied once in its life.
+    """
     from numba import cuda
 
     if hasattr(array, "__cuda_ndarray__"):
         return array
     if hasattr(array, "__cuda_array_interface__"):
         return cuda.as_cuda_array(array)
-    return cuda.to_device(np.ascontiguousarray(array))
+    array = np.asarray(array)
+    if array.flags.writeable:
+        return cuda.to_device(np.ascontiguousarray(array))
+    key = id(array)
+    alive, copy = _copies.get(key, (None, None))
+    if alive is None or alive() is not array:
+        copy = cuda.to_device(np.ascontiguousarray(array))
+        _copies[key] = weakref.ref(array, lambda _: _copies.pop(key, None)), copy
+    return copy
 
 
 def to_host(array: Any) -> np.ndarray:
@@ -90,6 +81,16 @@ def take(array: Any, rows: Any) -> Any:
     if out.size:
         code().take[_grid(out.size), _THREADS](array, index, out)
     return out
+
+
+def set_sizes(data: Any) -> np.ndarray:
+    """See `on_numpy.set_sizes`; the counts come to the host."""
+    from numba import cuda
+
+    out = cuda.device_array(int(data.shape[0]), np.int64)
+    if out.size:
+        code().set_sizes[_grid(out.size), _THREADS](data, out)
+    return to_host(out)
 
 
 def _grid(n: int) -> int:
@@ -150,17 +151,19 @@ def smooth_coins(seed, stream, first, cut, fixed_size, y, x, antithetic):
         c.select[n, 32](field, limits[lo:hi], edges)
         c.cut_at[bytes_, _THREADS](field, edges, pair, share)
 
-    in_parts(work, len(cut), SCRATCH // max(row_bytes, 1))
+    Room(SCRATCH // max(row_bytes, 1)).parts(work, len(cut))
     return out
 
 
-_NOTHING = np.zeros((3, 1), np.int32)
+_NO_AXIS, _NO_SHIFT, _NO_LABELS = np.zeros((3, 1), np.int32), np.zeros((1, 2), np.int32), np.zeros(0, np.int32)
+for _nothing in (_NO_AXIS, _NO_SHIFT, _NO_LABELS):
+    _nothing.flags.writeable = False
 
 
-def _plan(zoom_to, rows):
+def _plan(zoom_to):
     """Zoom as device code takes it: coarse height 0 where there is none."""
     if zoom_to is None:
-        return 0, 1, 1, on_device(_NOTHING), on_device(_NOTHING), on_device(np.zeros((1, 2), np.int32))
+        return 0, 1, 1, on_device(_NO_AXIS), on_device(_NO_AXIS), on_device(_NO_SHIFT)
     cells, grid, y, x, shift = zoom_to
     return cells[0], cells[1], grid[1], on_device(y), on_device(x), on_device(shift)
 
@@ -186,7 +189,7 @@ def compose_into(
     target = on_device(given)
     if kind(target) != (dtype, (rows, *shape)):
         raise ValueError(f"compose: out is {target.dtype} {target.shape}; give a {dtype} array {(rows, *shape)}.")
-    if hasattr(baseline, "__cuda_array_interface__") or hasattr(baseline, "__cuda_ndarray__"):
+    if dispatch.device_of(baseline) == "cuda" or kind(baseline) == (dtype, shape):
         base = on_device(baseline)
     else:
         wide = np.broadcast_to(np.asarray(baseline), ((rows,) if np.ndim(baseline) == len(shape) + 1 else (1,)) + shape)
@@ -204,14 +207,15 @@ def compose(data, depth, players, zoom_to, labels, soft, x, baseline, out):
     if not rows * elements:
         return
     positions, inner = int(x.shape[1]), int(x.shape[2])
-    tags = on_device(np.zeros(0, np.int32) if labels is None else labels)
+    tags = on_device(_NO_LABELS if labels is None else labels)
+    tags = tags if tags.ndim == 1 else tags.reshape(tags.size)
     mode = 0 if not soft else 1 if np.dtype(out.dtype) == np.uint8 else 2
     c = code()
     kernel = (c.compose_hard, c.compose_bytes, c.compose_floats)[mode]
     flat = on_device(x).reshape(elements), on_device(baseline).reshape((-1 if rows else 1, elements))
     step = int(flat[1].shape[0] > 1)
     grid = _grid(elements), min(65535, -(-rows // 8))
-    args = on_device(data), depth, _plan(zoom_to, rows), tags, positions, inner, *flat, step
+    args = on_device(data), depth, _plan(zoom_to), tags, positions, inner, *flat, step
     kernel[grid, _THREADS](*args, out.reshape((rows, elements)))
 
 
@@ -227,6 +231,6 @@ def accumulate(data, depth, players, zoom_to, weight, centre):
     if rows:
         args = [on_device(a) for a in (data, weight, twice, centre, on_numpy.SHARES)]
         grid = _grid(players), k
-        code().accumulate[grid, _THREADS](args[0], depth, _plan(zoom_to, rows), int(hard), *args[1:], sums, squares)
+        code().accumulate[grid, _THREADS](args[0], depth, _plan(zoom_to), int(hard), *args[1:], sums, squares)
     sums, squares = to_host(sums).T, to_host(squares).T
     return on_numpy.add_absence(sums, squares, weight, centre) if hard else (sums, squares)

@@ -58,7 +58,7 @@ class Oracle(ABC):
     output_names : tuple of str or None. Names of the k outputs, where known.
     outputs : "scores", "labels", "top-k", "rounded" or "sampled". What the numbers are.
     stochastic : bool. Whether equal inputs may get different scores; then repeats are information.
-    device : str. Where batches should be composed.
+    device : str. Where the model takes its batches: "cpu", or "cuda" and the like. Image batches are composed there.
     batch_size : int. Rows a call to the model, at most.
     parallel : int. Calls to the model that may run at once (1 for a local model).
     in_flight : int. Batches composed or under way at once, >= `parallel`.
@@ -100,6 +100,14 @@ class Oracle(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, batch_size={self.batch_size})"
+
+    def buffer(self, rows: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Batch | None:
+        """Memory on `device` to compose ``rows`` inputs of this shape and dtype into; None for a new numpy array.
+
+        A contiguous numpy array, a torch CPU tensor, or anything with ``__cuda_array_interface__``; `_predict` gets
+        it back, filled. Each call gives memory of its own.
+        """
+        return None
 
     @abstractmethod
     def _predict(self, batch: Batch) -> Floats:

@@ -19,8 +19,10 @@ from ..budget import QueryBudget
 from ..budget.limits import Amount
 from ..budget.records import Acquired, Settled, Ticket
 from ..errors import BlackboxXaiError, BudgetExhausted, InvalidInput, OracleError
+from ..memory import Room, ran_out
 from .base import Batch, Floats, Ledger, Oracle, Scored
 from .books import Book, MemoryBook, StoreBook
+from .parts import after, merged, written
 
 if TYPE_CHECKING:
     from ..budget.store import AnswerStore
@@ -73,6 +75,7 @@ class Meter:
         self._answers: dict[bytes, Floats] = {}
         self._seen: Counter[bytes] = Counter()
         self._width: int | None = None
+        self._room = Room()
         self._slots = threading.Semaphore(max(1, oracle.parallel))
         self._clock = threading.Lock()
         self._running, self._since = 0, 0.0
@@ -279,9 +282,9 @@ class Meter:
     ) -> OracleError | None:
         """One attempt, settled; None, or an error after which to ask again. Raises where there is no use in it."""
         error: BaseException | None = None
-        scored, batch = Scored(np.empty((0, 0))), None
+        scored, inputs = Scored(np.empty((0, 0))), list[bytes]()
         try:
-            batch, scored = self._call(job, keys)
+            scored, inputs = self._call(job, keys)
             got = self._checked(scored.scores, len(keys), job.number)
         except OracleError as e:
             error, got = e, e.answered
@@ -293,7 +296,7 @@ class Meter:
         use = isinstance(error, OracleError) and error.retry and self._may(error, again) and not self._stop.is_set()
         done = {keys[i]: row for i, row in got.items()}
         refused = self._given_back(error, [key for key in keys if key not in done], keys)
-        end = self._end(job, keys, done, refused, maybe, ticket, scored, error, use, batch)
+        end = self._end(job, keys, done, refused, maybe, ticket, scored, error, use, inputs)
         self._book.settle(ticket, end)
         answers.update(done)
         if self.oracle.count != "answered":
@@ -333,7 +336,7 @@ class Meter:
         scored: Scored,
         error: BaseException | None,
         use: bool,
-        batch: Batch,
+        inputs: list[bytes],
     ) -> Settled:
         first, repeats = sum(k not in maybe for k in refused), sum(k in maybe for k in refused)
         if len(refused) == len(keys):  # rows of the set-up go back with the whole
@@ -355,10 +358,8 @@ class Meter:
         note = "" if error is None else f"{type(error).__name__}: {error}"
         release = [] if error is None or use else [key for key in keys if key not in done]
         scores = {key: np.asarray(row, np.float64) for key, row in done.items()}
-        inputs = {}
-        if self._book.keeps_inputs and batch is not None:
-            inputs = {key: _bytes(batch[i]) for i, key in enumerate(keys) if key in done}
-        return Settled(state, scores, first, repeats, cost, tokens_in, tokens_out, note, release=release, inputs=inputs)
+        kept = {key: row for key, row in zip(keys, inputs) if key in done}
+        return Settled(state, scores, first, repeats, cost, tokens_in, tokens_out, note, release=release, inputs=kept)
 
     def _may(self, error: OracleError, again: Counter[str]) -> bool:
         """Whether one more attempt is allowed after this error; counts it."""
@@ -375,21 +376,35 @@ class Meter:
             wait = error.retry_after_s + self._chance.uniform(0, 0.1) * min(error.retry_after_s, 1)
         self._stop.wait(wait)
 
-    def _call(self, job: _Job, keys: list[bytes]) -> tuple[Batch, Scored]:
-        batch = job.compose(np.array([job.rows[key] for key in keys], np.intp))
-        with self._slots:
-            self._tick(1)
-            try:
-                return batch, self.oracle._scored(batch)
-            except BlackboxXaiError:
-                raise
-            except Exception as error:
-                raise OracleError(
-                    f"{self.oracle!r}: the model raised {type(error).__name__}: {error} on batch {job.number} "
-                    f"({len(keys)} rows). Answers before it are kept; run it on such a batch by hand to see why."
-                ) from error
-            finally:
-                self._tick(-1)
+    def _call(self, job: _Job, keys: list[bytes]) -> tuple[Scored, list[bytes]]:
+        """Score a batch, in parts where memory runs out: reserved once, each part's scores kept. And the inputs."""
+        rows = np.array([job.rows[key] for key in keys], np.intp)
+        parts, inputs = list[Scored](), list[bytes]()
+
+        def work(lo: int, hi: int) -> None:
+            batch = job.compose(rows[lo:hi])
+            with self._slots:
+                self._tick(1)
+                try:
+                    parts.append(self.oracle._scored(batch))
+                except Exception as error:
+                    if isinstance(error, BlackboxXaiError) or (hi - lo > 1 and ran_out(error)):
+                        raise
+                    raise OracleError(
+                        f"{self.oracle!r}: the model raised {type(error).__name__}: {error} on batch {job.number} "
+                        f"({hi - lo} rows). Answers before it are kept; run it on such a batch by hand to see why."
+                    ) from error
+                finally:
+                    self._tick(-1)
+            if self._book.keeps_inputs:
+                inputs.extend(written(batch))
+
+        try:
+            self._room.parts(work, len(keys))
+        except OracleError as error:
+            after(error, parts)
+            raise
+        return merged(parts), inputs
 
     def _tick(self, step: int) -> None:
         with self._clock:
@@ -470,14 +485,3 @@ def _done() -> Future[dict[bytes, Floats]]:
     future: Future[dict[bytes, Floats]] = Future()
     future.set_result({})
     return future
-
-
-def _bytes(row: Any) -> bytes:
-    """A row for keeping: text as UTF-8 after ``text:``, the rest as npy."""
-    if isinstance(row, str):
-        return b"text:" + row.encode()
-    import io
-
-    out = io.BytesIO()
-    np.save(out, np.asarray(row), allow_pickle=False)
-    return out.getvalue()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,10 +13,15 @@ from ..errors import InvalidInput, need
 from .base import Batch, Floats, Oracle
 
 ACTIVATIONS = ("softmax", "sigmoid")
+_turn = threading.Lock()  # on a GPU passes are put into its queue one after the other
 
 
 class TorchOracle(Oracle):
     """A torch module with its preprocessing.
+
+    Image batches are composed straight into tensors on the module's device. On the first CUDA GPU, with numba's CUDA
+    support (extra `cuda`), the pixels never leave it: packed masks, and scores, are all that moves. A batch that does
+    not fit into memory is scored in halves.
 
     Parameters
     ----------
@@ -61,9 +68,21 @@ class TorchOracle(Oracle):
             raise InvalidInput(f"TorchOracle: device {self.device!r} asked for, but torch sees no GPU; use 'cpu'.")
         self.name = type(module).__name__
         self.in_flight = 2  # compose the next batch while the model runs
+        if self._on_gpu:
+            self.parallel = 2  # and put it into the GPU's queue, so that the GPU never waits for us
         self._module, self._preprocess, self._activation = module, preprocess, activation
         self._dtype, self._channels_last = dtype, channels_last
         self._placed = False
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.device.startswith("cuda")
+
+    def buffer(self, rows: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Batch | None:
+        """A tensor on the module's device."""
+        import torch
+
+        return torch.empty((rows, *shape), dtype=getattr(torch, dtype.name), device=self.device)
 
     def _place(self, torch: Any) -> None:
         if self._dtype is not None:
@@ -77,6 +96,13 @@ class TorchOracle(Oracle):
     def _predict(self, batch: Batch) -> Floats:
         import torch
 
+        with _turn if self._on_gpu else contextlib.nullcontext():
+            out = self._forward(torch, batch)
+        scores: Floats = out.cpu().numpy()  # on a GPU, waits for the pass
+        return scores
+
+    def _forward(self, torch: Any, batch: Batch) -> Any:
+        """Scores (rows, k) on the device, float32 or float64."""
         if not self._placed:
             self._place(torch)
         was_training = self._module.training
@@ -92,8 +118,7 @@ class TorchOracle(Oracle):
                 out = self._module(x)
                 if self._activation is not None:
                     out = activate(out, self._activation)
-                scores: Floats = out.float().cpu().numpy() if out.dtype != torch.float64 else out.cpu().numpy()
-                return scores
+                return out if out.dtype == torch.float64 else out.float()
         finally:
             self._module.train(was_training)
 

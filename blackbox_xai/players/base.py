@@ -28,6 +28,8 @@ class Players(ABC):
     cost : int. Rows a coalition costs.
     noisy : int. Background rows a coalition's value is drawn from (0: none, values are exact).
     names : tuple of str or None. One a player.
+    form : (shape, dtype) of one composed input, or None. Given where inputs are arrays that `realise` can write into an
+        oracle's own memory.
     """
 
     kind: ClassVar[str]
@@ -37,6 +39,7 @@ class Players(ABC):
     cost: int = 1
     noisy: int = 0
     names: tuple[str, ...] | None = None
+    form: tuple[tuple[int, ...], np.dtype[Any]] | None = None
 
     @abstractmethod
     def realise(self, masks: Masks, rows: Rows, out: Batch | None = None) -> Batch:
@@ -46,7 +49,7 @@ class Players(ABC):
         ----------
         masks : m coalitions.
         rows : which of the ``m * cost`` inputs to compose; input ``i * cost + b`` is coalition i on background b.
-        out : memory to compose into, or None.
+        out : memory to compose into, on the host or a GPU, or None.
 
         Returns
         -------
@@ -107,7 +110,7 @@ def digest(*parts: Any) -> bytes:
 
 def mask_keys(identity: bytes, masks: Masks) -> list[bytes]:
     """Keys of coalitions from the packed masks: equal masks of one identity have equal keys."""
-    data = np.ascontiguousarray(masks.data)
+    data = np.ascontiguousarray(masks.host().data)
     head = identity + bytes([masks.depth])
     zoom = masks.zoom
     if zoom is None:

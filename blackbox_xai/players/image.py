@@ -51,6 +51,13 @@ def as_image(x: Any) -> NDArray[Any]:
     return image.astype(np.float32)
 
 
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written to: a GPU then needs one copy of it for all batches."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 class ImagePixels(Players):
     """Each pixel (all its channels) is a player; absent pixels show the baseline.
 
@@ -64,8 +71,9 @@ class ImagePixels(Players):
     soft = True
 
     def __init__(self, image: Any, baseline: Any = None) -> None:
-        self.image = as_image(image)
-        self.baseline = image_baseline(baseline, self.image)
+        self.image = read_only(as_image(image))
+        self.baseline = read_only(image_baseline(baseline, self.image))
+        self.form = (self.image.shape, self.image.dtype)
         self.grid = (int(self.image.shape[0]), int(self.image.shape[1]))
         self.n_players = self.grid[0] * self.grid[1]
         self._identity = digest("ImagePixels", self.image, self.baseline)
@@ -121,13 +129,14 @@ class ImageSegments(Players):
     kind: ClassVar[str] = "image"
 
     def __init__(self, image: Any, baseline: Any = None, *, segments: Any = 50) -> None:
-        self.image = as_image(image)
-        self.baseline = image_baseline(baseline, self.image)
+        self.image = read_only(as_image(image))
+        self.baseline = read_only(image_baseline(baseline, self.image))
+        self.form = (self.image.shape, self.image.dtype)
         labels = slic(self.image, int(segments)) if np.ndim(segments) == 0 else np.asarray(segments)
         if labels.shape != self.image.shape[:2]:
             raise InvalidInput(f"ImageSegments: label map {labels.shape}, image {self.image.shape[:2]}.")
         found, dense = np.unique(labels, return_inverse=True)
-        self.labels = dense.reshape(labels.shape).astype(np.int32)
+        self.labels = read_only(dense.reshape(labels.shape).astype(np.int32))
         self.n_players = len(found)
         self._active = np.arange(self.n_players)
         self._identity = digest("ImageSegments", self.image, self.baseline, self.labels)
@@ -151,7 +160,7 @@ class ImageSegments(Players):
         """(d,) to (H, W): each pixel shows its segment's value."""
         full = np.zeros(int(self.labels.max()) + 1)
         full[self._active] = values
-        return full[self.labels]
+        return cast(NDArray[np.float64], full[self.labels])
 
     def dummies(self) -> NDArray[np.bool_]:
         """Segments in which image and baseline agree at every pixel."""
