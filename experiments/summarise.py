@@ -23,31 +23,48 @@ def cell(entry: Any) -> str:
 
 
 def markdown(results: study.Results) -> str:
-    """All metrics of a study: a row a method, a column a budget."""
+    """All metrics of a study: a row a method, a column a budget; then agreement and time."""
     found, about = study.statistics(results.rows()), results.described()
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
-    instances = len({r["instance"] for r in results.rows()})
-    failed = len(results.failures())
+    answered = ", ".join(str(v) for v in about["settings"].get("facts", {}).values())
+    unfinished = f" ({found.unfinished} more are unfinished and left out)" if found.unfinished else ""
     lines = [
         f"# {about['name']}",
         "",
-        f"{instances} instances, seeds {about['seeds']}, {about['used']:,} rows sent, {failed} failed cells. "
-        f"{about['machine']}; {versions}.",
+        f"{found.instances} instances{unfinished}, seeds {about['seeds']}, {about['used']:,} rows sent, "
+        f"{len(results.failures())} failed cells. "
+        + (f"Answered by {answered}. " if answered else "")
+        + f"{about['machine']}; {versions}.",
         "",
-        "Mean and 95 % interval over instances. ★: better than every other method in paired tests (Holm, p < .05).",
+        "Mean and 95 % interval over instances (of completeness, soundness_dataset and road: over seeds). "
+        "★: better than every other method in paired tests (Holm, p < .05).",
     ]
     for metric in found.metrics:
-        lines += ["", f"## {metric}", "", "| method | " + " | ".join(f"{b:,}" for b in found.budgets) + " |"]
+        entries = found.entries[metric]
+        way = {"high": ", higher is better", "low": ", lower is better"}.get(study.better(metric) or "", "")
+        lines += ["", f"## {metric}{way}", "", "| method | " + " | ".join(f"{b:,}" for b in found.budgets) + " |"]
         lines += ["|" + " --- |" * (len(found.budgets) + 1)]
         for method in found.methods:
-            row = [cell(found.entries[metric].get((method, b))) for b in found.budgets]
-            lines += [f"| {method} | " + " | ".join(row) + " |"]
+            if any((method, b) in entries for b in found.budgets):
+                row = [cell(entries.get((method, b))) for b in found.budgets]
+                lines += [f"| {method} | " + " | ".join(row) + " |"]
         for name, entry in found.references[metric].items():
             lines += [f"| {name} (white box) | {cell(entry)} |" + " |" * (len(found.budgets) - 1)]
+    if "agreement" in found.metrics:
+        lines += _agreement(found)
     seconds = {k: v for k, v in found.spent.items() if k[1] == found.budgets[-1]}
-    lines += ["", f"## Seconds a cell at {found.budgets[-1]:,} rows: in the model, outside", ""]
+    lines += ["", f"## Seconds a cell at {found.budgets[-1]:,} rows: in the model, outside (scores included)", ""]
     lines += [f"- {m}: {v[1]:.2f}, {v[2]:.2f}" for (m, _), v in seconds.items()]
     return "\n".join(lines) + "\n"
+
+
+def _agreement(found: study.Statistics) -> list[str]:
+    columns, table = found.agreement(found.budgets[-1])
+    lines = ["", f"## Rank correlation between methods at {found.budgets[-1]:,} rows; diagonal: another seed", ""]
+    lines += ["| | " + " | ".join(columns) + " |", "|" + " --- |" * (len(columns) + 1)]
+    for method, row in zip(found.methods, table):
+        lines += [f"| {method} | " + " | ".join("–" if np.isnan(v) else f"{v:.2f}" for v in row) + " |"]
+    return lines
 
 
 def main() -> None:

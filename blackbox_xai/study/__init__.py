@@ -10,7 +10,7 @@ from .report import curves
 from .report import write as report
 from .results import Results
 from .runner import run
-from .scores import Score
+from .scores import Score, better
 from .spec import SCORES, Instance, Method, Study, Subject
 from .statistics import Statistics, statistics
 
@@ -26,6 +26,7 @@ __all__ = [
     "Statistics",
     "Study",
     "Subject",
+    "better",
     "bill",
     "curves",
     "read",

@@ -18,6 +18,7 @@ from .results import COLUMNS, Results
 from .scores import better
 from .statistics import Entry, Statistics, statistics
 
+_STAR = "★ better than every other method in paired tests (Holm, p &lt; .05)."
 _NONE = Entry(math.nan, math.nan, math.nan, 0)
 
 # Okabe and Ito's palette, told apart by colour-blind eyes; markers and dashes tell the lines apart in grey.
@@ -281,9 +282,8 @@ def _table(metric: str, s: Statistics) -> str:
         body += f"<tr class=ref><th>{html.escape(name)} (white box)</th><td colspan={len(s.budgets)}>"
         body += f"{_number(e.mean)} <span>[{_number(e.low)}, {_number(e.high)}]</span></td></tr>"
     n = max((e.count for e in s.entries[metric].values()), default=0)
-    note = (
-        f"Mean and 95 % interval over {n} values. ★ better than every other method in paired tests (Holm, p &lt; .05)."
-    )
+    what = "instances or seeds" if n > 1 else "value"
+    note = f"Mean and 95 % interval over {n} {what}. {_STAR}"
     return (
         f"<h3>{html.escape(_title(metric))}{_arrow(metric)}</h3>"
         f"<table><tr><th>method</th>{head}</tr>{body}</table><p class=note>{note}</p>"

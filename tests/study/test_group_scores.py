@@ -126,11 +126,11 @@ def test_groups_follow_what_is_done_and_are_not_made_twice(tmp_path):
     assert more[key] == whole[key]
 
 
-def test_workers_change_no_group_score(tmp_path):
-    pytest.importorskip("cloudpickle")
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_workers_change_no_group_score(tmp_path, backend):
     s = declared(n=3, labels=False)
     one = numbers(study.run(s, tmp_path / "one"))
-    assert numbers(study.run(s, tmp_path / "two", workers=2, backend="threading")) == one
+    assert numbers(study.run(s, tmp_path / "two", workers=2, backend=backend)) == one
     assert not np.isnan(one[Cell(EVERY_INSTANCE, "kernelshap", 14, 0), "road_gap"])
 
 
