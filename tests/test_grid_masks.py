@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from blackbox_xai import samplers
 from blackbox_xai.errors import InvalidInput
 from blackbox_xai.masks import Masks, Zoom
+from blackbox_xai.samplers.levels import LeaveOut, RemovedWords
 
 GOLDEN = Path(__file__).with_name("golden_masks.json")
 
@@ -134,6 +136,18 @@ SEEDED = {
     "SpaceFilling": samplers.SpaceFilling(6, seed=1),
     "PickFreeze": samplers.PickFreeze(6, seed=1),
     "OwenGrid": samplers.OwenGrid(9, seed=1),
+    "LevelCoins": samplers.LevelCoins(37, 1, 0.3),
+    "LevelGrid": samplers.LevelGrid(5, 1),
+    "LevelGrid long": samplers.LevelGrid(300, 7),
+    "Flips": samplers.Flips(9, 1),
+    "RemovedWords": RemovedWords(11, 1),
+    "LeaveOut": LeaveOut(11, 2),
+    "Walks": samplers.Walks(9, 1),
+    "Sizes": samplers.Sizes(12, 1),
+    "Sizes of many": samplers.Sizes(300, 1, "kernel"),
+    "IndependentSizes": samplers.IndependentSizes(12, 1),
+    "Enumeration": samplers.Enumeration(5),
+    "Zoomed": samplers.Zoomed(samplers.Sizes(6, 1), (2, 3), (8, 9)),
 }
 
 
@@ -150,3 +164,34 @@ def test_golden_rows(name):
     """A changed digest changes everybody's results: say so in the CHANGELOG."""
     s = SEEDED[name]
     assert digest(s.draw(0, 6 * s.group)) == json.loads(GOLDEN.read_text())[name]
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_rows_outside_whole_groups_are_refused(name):
+    s = SEEDED[name]
+    assert len(s.draw(0, 0)) == 0
+    for start, count in [
+        (-s.group, s.group),
+        (0, -s.group),
+        *([(1, s.group), (0, s.group + 1)] if s.group > 1 else []),
+    ]:
+        with pytest.raises(InvalidInput):
+            s.draw(start, count)
+
+
+@pytest.mark.parametrize("name", [k for k, s in SEEDED.items() if hasattr(s, "seed")])
+def test_seeds_and_players_out_of_range_are_refused(name):
+    s = SEEDED[name]
+    for seed in (-1, 2**64, 0.5):
+        with pytest.raises(InvalidInput, match="seed"):
+            replace(s, seed=seed)
+    assert len(replace(s, seed=2**64 - 1).draw(0, s.group)) == s.group
+    size = {"grid": (0, 5)} if hasattr(s, "grid") else {"n_cells": 0} if hasattr(s, "n_cells") else {"n_players": 0}
+    with pytest.raises(InvalidInput, match=r"at least one|no players"):
+        replace(s, **size)
+
+
+def test_rows_do_not_depend_on_how_many_are_asked():
+    for name, s in SEEDED.items():
+        whole, later = s.draw(0, 6 * s.group), s.draw(2 * s.group, 2 * s.group)
+        assert np.array_equal(whole.levels()[2 * s.group : 4 * s.group], later.levels()), name

@@ -5,14 +5,28 @@ Imported only where a GPU (or numba's simulator, which needs `cuda` to be a glob
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from numba import cuda
+
+for name in ("numba.core.config", "numba.cuda.core.config"):  # small batches are meant: no warning at each launch
+    if name in sys.modules:
+        sys.modules[name].CUDA_LOW_OCCUPANCY_WARNINGS = 0
 
 u = np.uint64
 low, by32 = u(0xFFFFFFFF), u(32)
 m0, m1, w0, w1 = u(0xD2511F53), u(0xCD9E8D57), u(0x9E3779B9), u(0xBB67AE85)
 ones, twos, fours = u(0x55555555), u(0x33333333), u(0x0F0F0F0F)
 s1, s2, s4, s24, sums_up, byte = u(1), u(2), u(4), u(24), u(0x01010101), u(0xFF)
+
+
+def kernel(function):
+    """``cuda.jit``, cached on disk where some place can be written: a process compiles what no earlier one did."""
+    try:
+        return cuda.jit(function, cache=True)
+    except RuntimeError:
+        return cuda.jit(function)
 
 
 @cuda.jit(device=True)
@@ -48,7 +62,7 @@ def store(bits, valid, r, b, pair, out):
         out[r, b] = bits
 
 
-@cuda.jit
+@kernel
 def coins(key0, key1, stream, first, cut, players, pair, out):
     width = out.shape[1]
     at = cuda.grid(1)
@@ -66,7 +80,7 @@ def coins(key0, key1, stream, first, cut, players, pair, out):
     store(bits, valid, r, b, pair, out)
 
 
-@cuda.jit
+@kernel
 def noise(key0, key1, stream, first, out):
     blocks = (out.shape[1] + 3) // 4
     at = cuda.grid(1)
@@ -79,7 +93,7 @@ def noise(key0, key1, stream, first, out):
             out[r, 4 * b + t] = np.int32(set_bits(words[t])) - 16
 
 
-@cuda.jit
+@kernel
 def widen(coarse, coarse_w, anchor, weight, out):
     height, width = out.shape[1], out.shape[2]
     at = cuda.grid(1)
@@ -101,7 +115,7 @@ def pixel(wide, r, p, anchor, weight):
     return total
 
 
-@cuda.jit
+@kernel
 def cut(wide, anchor, weight, limit, pair, out):
     width, players = out.shape[1], anchor.shape[0] * wide.shape[2]
     at = cuda.grid(1)
@@ -117,7 +131,7 @@ def cut(wide, anchor, weight, limit, pair, out):
     store(bits, valid, r, b, pair, out)
 
 
-@cuda.jit
+@kernel
 def field(wide, anchor, weight, out):
     at = cuda.grid(1)
     if at < out.shape[0] * out.shape[1]:
@@ -125,7 +139,7 @@ def field(wide, anchor, weight, out):
         out[r, p] = pixel(wide, r, p, anchor, weight)
 
 
-@cuda.jit
+@kernel
 def select(values, sizes, edges):
     """A block a row: the value of the last pixel that enters, and how far equal ones do, by bisection."""
     count = cuda.shared.array(1, np.int32)
@@ -171,7 +185,7 @@ def select(values, sizes, edges):
         edges[r, 0], edges[r, 1] = least, last
 
 
-@cuda.jit
+@kernel
 def cut_at(values, edges, pair, out):
     width, players = out.shape[1], values.shape[1]
     at = cuda.grid(1)
@@ -188,7 +202,7 @@ def cut_at(values, edges, pair, out):
     store(bits, valid, r, b, pair, out)
 
 
-@cuda.jit
+@kernel
 def take(array, rows, out):
     at = cuda.grid(1)
     if at < out.shape[0] * out.shape[1]:
@@ -196,7 +210,7 @@ def take(array, rows, out):
         out[r, c] = array[rows[r], c]
 
 
-@cuda.jit
+@kernel
 def set_sizes(data, out):
     r = cuda.grid(1)
     if r < out.shape[0]:
@@ -235,7 +249,7 @@ def player(labels, positions, inner, e):
     return labels[p] if labels.shape[0] else p
 
 
-@cuda.jit
+@kernel
 def compose_hard(data, depth, plan, labels, positions, inner, x, baseline, step, out):
     e = cuda.grid(1)
     if e >= out.shape[1]:
@@ -245,7 +259,7 @@ def compose_hard(data, depth, plan, labels, positions, inner, x, baseline, step,
         out[r, e] = present if level(data, depth, plan, r, p) > 127 else baseline[r * step, e]
 
 
-@cuda.jit
+@kernel
 def compose_bytes(data, depth, plan, labels, positions, inner, x, baseline, step, out):
     e = cuda.grid(1)
     if e >= out.shape[1]:
@@ -256,7 +270,7 @@ def compose_bytes(data, depth, plan, labels, positions, inner, x, baseline, step
         out[r, e] = (present * share + np.int64(baseline[r * step, e]) * (255 - share) + 127) // 255
 
 
-@cuda.jit
+@kernel
 def compose_floats(data, depth, plan, labels, positions, inner, x, baseline, step, out):
     e = cuda.grid(1)
     if e >= out.shape[1]:
@@ -273,7 +287,7 @@ def compose_floats(data, depth, plan, labels, positions, inner, x, baseline, ste
             out[r, e] = x[e] * share + baseline[r * step, e] * (1.0 - share)
 
 
-@cuda.jit
+@kernel
 def accumulate(data, depth, plan, hard, weight, twice, centre, shares, sums, squares):
     p, k = cuda.grid(1), cuda.blockIdx.y
     if p >= sums.shape[1]:

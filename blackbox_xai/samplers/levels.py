@@ -9,16 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInput
-from ..kernels import on_numpy
+from ..kernels import dispatch, on_numpy
 from ..masks import Masks
+from .checks import check_players, check_seed
 
 _STREAM_LEVEL, _STREAM_GRID, _STREAM_ORDER, _STREAM_REMOVED = 0x1E7E, 0x1E7F, 0x1E80, 0x1E81
-
-
-def _below(seed: int, stream: int, row: NDArray[np.uint64], edge: NDArray[np.uint64], n: int) -> NDArray[np.bool_]:
-    """(m, n) coins: a 32-bit word below the row's edge."""
-    words = on_numpy.philox(seed, stream, row[:, None], np.arange(-(-n // 4), dtype=np.uint64)[None, :])
-    return np.asarray(words.reshape(len(row), -1)[:, :n] < edge[:, None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,36 +25,35 @@ class LevelCoins:
     level: float = 0.5
     group: int = 1
 
+    def __post_init__(self) -> None:
+        check_players("LevelCoins", self.n_players)
+        check_seed("LevelCoins", self.seed)
+        if not 0 < self.level < 1:
+            raise InvalidInput(f"LevelCoins: level {self.level} is not strictly between 0 and 1.")
+
     def draw(self, start: int, count: int) -> Masks:
         """See `Sampler.draw`."""
         if start < 0 or count < 0:
             raise InvalidInput(f"LevelCoins: rows {start}..{start + count} are negative.")
-        row = np.arange(start, start + count, dtype=np.uint64)
-        edge = np.full(count, round(self.level * 2**32), np.uint64)
-        dense = _below(self.seed, _STREAM_LEVEL, row, edge, self.n_players)
-        return Masks(on_numpy.pack(dense), self.n_players, start=start, alpha=np.full(count, self.level))
+        cut = np.full(count, round(self.level * 2**32), np.uint64)
+        code = dispatch.pick(count * self.n_players)
+        bits = code.coins(int(self.seed), _STREAM_LEVEL, start, cut, self.n_players, False)
+        return Masks(bits, self.n_players, start=start, alpha=np.full(count, self.level))
 
 
 @lru_cache(maxsize=8)
-def _accepted(n: int, seed: int, levels: int, attempts: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Attempts whose coins are neither all heads nor all tails, and the level number 1..levels of every
-    attempt.
-    """
+def _accepted(n: int, seed: int, levels: int, attempts: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Pairs whose coins are neither all heads nor all tails: bits (pairs, 2, bytes), and the level of the first row."""
     blocks = -(-attempts // levels)
     words = on_numpy.philox(
         seed, _STREAM_ORDER, np.arange(blocks, dtype=np.uint64)[:, None], np.arange(levels, dtype=np.uint64)
     )
     level = 1 + np.argsort(words[..., 0], axis=1, kind="stable").reshape(-1)[:attempts]
-    kept = []
-    for at in range(0, attempts, 4096):
-        row = np.arange(at, min(at + 4096, attempts), dtype=np.uint64)
-        size = _below(seed, _STREAM_GRID, row, _edges(level[row], levels), n).sum(axis=1)
-        kept.append(row[(size > 0) & (size < n)])
-    return np.concatenate(kept), level
-
-
-def _edges(level: NDArray[np.int64], levels: int) -> NDArray[np.uint64]:
-    return (level.astype(np.uint64) << np.uint64(32)) // np.uint64(levels + 1)
+    cut = (level.astype(np.uint64) << np.uint64(32)) // np.uint64(levels + 1)
+    bits = dispatch.pick(attempts * n).coins(seed, _STREAM_GRID, 0, cut, n, True).reshape(attempts, 2, -1)
+    size = on_numpy.set_sizes(bits[:, 0])
+    kept = (size > 0) & (size < n)
+    return bits[kept], level[kept] / (levels + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +70,20 @@ class LevelGrid:
     levels: int = 11
     group: int = 2
 
+    def __post_init__(self) -> None:
+        check_players("LevelGrid", self.n_players)
+        check_seed("LevelGrid", self.seed)
+
     def draw(self, start: int, count: int) -> Masks:
         """See `Sampler.draw`."""
         if start < 0 or count < 0 or start % 2 or count % 2 or self.n_players < 2:
             raise InvalidInput(f"LevelGrid: rows {start}..{start + count} are negative or split a pair.")
         last, attempts = (start + count) // 2, 256
-        rows, level = _accepted(self.n_players, self.seed, self.levels, attempts)
-        while len(rows) < last:
+        while len((found := _accepted(self.n_players, int(self.seed), self.levels, attempts))[0]) < last:
             attempts *= 2
-            rows, level = _accepted(self.n_players, self.seed, self.levels, attempts)
-        row = rows[start // 2 : last]
-        dense, alpha = np.empty((count, self.n_players), bool), np.empty(count)
-        dense[0::2] = _below(self.seed, _STREAM_GRID, row, _edges(level[row], self.levels), self.n_players)
-        np.logical_not(dense[0::2], out=dense[1::2])
-        alpha[0::2] = level[row] / (self.levels + 1)
-        alpha[1::2] = 1 - alpha[0::2]
-        return Masks(on_numpy.pack(dense), self.n_players, start=start, group=2, alpha=alpha)
+        bits, level = found[0][start // 2 : last], found[1][start // 2 : last]
+        alpha = np.stack([level, 1 - level], axis=1).reshape(count)
+        return Masks(bits.reshape(count, bits.shape[2]), self.n_players, start=start, group=2, alpha=alpha)
 
 
 @lru_cache(maxsize=8)
@@ -114,6 +106,10 @@ class Flips:
 
     n_players: int
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_players("Flips", self.n_players)
+        check_seed("Flips", self.seed)
 
     @property
     def group(self) -> int:
@@ -142,6 +138,10 @@ class RemovedWords:
     seed: int = 0
     group: int = 1
 
+    def __post_init__(self) -> None:
+        check_players("RemovedWords", self.n_players)
+        check_seed("RemovedWords", self.seed)
+
     def draw(self, start: int, count: int) -> Masks:
         """See `Sampler.draw`."""
         if start < 0 or count < 0:
@@ -150,7 +150,7 @@ class RemovedWords:
         blocks = np.arange(1 + -(-self.n_players // 4), dtype=np.uint64)
         words = on_numpy.philox(self.seed, _STREAM_REMOVED, row[:, None], blocks[None, :]).astype(np.uint64)
         keep = (words[:, 0, 0] * np.uint64(self.n_players) >> np.uint64(32)).astype(np.int64)  # 0..n-1 stay
-        key = words[:, 1:].reshape(count, -1)[:, : self.n_players] << np.uint64(32)
+        key = words[:, 1:].reshape(count, 4 * (blocks.size - 1))[:, : self.n_players] << np.uint64(32)
         key |= np.arange(self.n_players, dtype=np.uint64)
         place = np.argsort(np.argsort(key, axis=1), axis=1)
         return Masks(on_numpy.pack(place < keep[:, None]), self.n_players, start=start)

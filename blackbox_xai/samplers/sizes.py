@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidInput
 from ..kernels import on_numpy
 from ..masks import Masks
+from .checks import check_players, check_seed
 
 Law = Literal["kernel", "leverage", "balanced"]
 Bools = NDArray[np.bool_]
@@ -157,7 +158,7 @@ def _uniform_subsets(seed: int, stream: int, row: NDArray[np.uint64], size: Ints
     """Independent uniform subsets of the given sizes, one a row: the `size` smallest of n random keys."""
     blocks = np.arange(-(-n // 4), dtype=np.uint64)
     words = on_numpy.philox(seed, stream, row[:, None], blocks[None, :] + np.uint64(1))
-    key = words.reshape(len(row), -1)[:, :n].astype(np.uint64)
+    key = words.reshape(len(row), 4 * blocks.size)[:, :n].astype(np.uint64)
     key = key << np.uint64(32) | np.arange(n, dtype=np.uint64)
     edge = np.sort(key, axis=1)[np.arange(len(row)), np.maximum(size - 1, 0)]
     return (key <= edge[:, None]) & (size > 0)[:, None]
@@ -215,6 +216,10 @@ class Sizes:
     cycle: bool = False
     group: int = 2
 
+    def __post_init__(self) -> None:
+        check_players("Sizes", self.n_players)
+        check_seed("Sizes", self.seed)
+
     @property
     def size(self) -> int | None:
         """Rows in all: 2**n - 2, cut to 2**62; None where it cycles."""
@@ -261,6 +266,10 @@ class IndependentSizes:
     seed: int = 0
     law: Law = "balanced"
     group: int = 2
+
+    def __post_init__(self) -> None:
+        check_players("IndependentSizes", self.n_players)
+        check_seed("IndependentSizes", self.seed)
 
     def shares(self) -> NDArray[np.float64]:
         """Probability of each size 1..n-1; (n-1,), symmetric."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidInput
 from ..kernels import on_numpy
 from ..masks import Masks
+from .checks import check_players, check_seed
 
 _STREAM = 0x57A1
 
@@ -32,6 +33,10 @@ class Walks:
     n_players: int
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_players("Walks", self.n_players)
+        check_seed("Walks", self.seed)
+
     @property
     def group(self) -> int:
         """Rows a walk and its mirror: 2(n - 1)."""
@@ -43,7 +48,9 @@ class Walks:
         blocks = np.arange(-(-n // 4), dtype=np.uint64)
         row = np.arange(first, first + count, dtype=np.uint64)
         words = on_numpy.philox(self.seed, _STREAM, row[:, None], blocks[None, :])
-        key = words.reshape(count, -1)[:, :n].astype(np.uint64) << np.uint64(32) | np.arange(n, dtype=np.uint64)
+        key = words.reshape(count, 4 * blocks.size)[:, :n].astype(np.uint64) << np.uint64(32) | np.arange(
+            n, dtype=np.uint64
+        )
         return np.argsort(key, axis=1).astype(np.int64)
 
     def draw(self, start: int, count: int) -> Masks:
