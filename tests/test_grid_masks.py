@@ -102,6 +102,7 @@ def test_pick_freeze_on_a_grid():
         (lambda: samplers.RiseGrids((9, 9), 7, p=0.0), "p 0"),
         (lambda: samplers.RiseGrids((9, 9), 7, seed=-3), "seed"),
         (lambda: samplers.PickFreeze(0), "at least one"),
+        (lambda: samplers.LevelCoins(3, 0, 1.0), "level 1.0 is not strictly"),
         (lambda: samplers.PickFreeze(20_000), "40000 dimensions"),
         (lambda: samplers.PickFreeze(4, "halton"), "sobol"),
         (lambda: samplers.PickFreeze(4, "lhs"), "points="),
@@ -195,3 +196,11 @@ def test_rows_do_not_depend_on_how_many_are_asked():
     for name, s in SEEDED.items():
         whole, later = s.draw(0, 6 * s.group), s.draw(2 * s.group, 2 * s.group)
         assert np.array_equal(whole.levels()[2 * s.group : 4 * s.group], later.levels()), name
+
+
+def test_changing_what_was_drawn_changes_no_later_draw():
+    for name, s in SEEDED.items():
+        before = s.draw(0, s.group)
+        wanted = before.data.copy()
+        before.data[...] = 0
+        assert np.array_equal(s.draw(0, s.group).data, wanted), name

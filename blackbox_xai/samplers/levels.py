@@ -81,7 +81,7 @@ class LevelGrid:
         last, attempts = (start + count) // 2, 256
         while len((found := _accepted(self.n_players, int(self.seed), self.levels, attempts))[0]) < last:
             attempts *= 2
-        bits, level = found[0][start // 2 : last], found[1][start // 2 : last]
+        bits, level = found[0][start // 2 : last].copy(), found[1][start // 2 : last]  # what is kept stays as it is
         alpha = np.stack([level, 1 - level], axis=1).reshape(count)
         return Masks(bits.reshape(count, bits.shape[2]), self.n_players, start=start, group=2, alpha=alpha)
 
