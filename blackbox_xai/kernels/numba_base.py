@@ -54,9 +54,11 @@ def pack_row(flags, out):
     whole = flags.shape[0] // LINE * LINE
     for p in range(0, whole, LINE):
         pack_line(flags, p, out)
-    eights = flags.view(np.uint64)
     for b in range(whole // 8, out.shape[0]):
-        out[b] = np.uint8((eights[b] * U(0x0102040810204080)) >> U(56))
+        byte = 0
+        for k in range(8):
+            byte |= flags[8 * b + k] << k
+        out[b] = byte
 
 
 @jit

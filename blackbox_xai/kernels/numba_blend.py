@@ -177,6 +177,16 @@ def wait_for_stores(typingctx):
 
 
 @intrinsic
+def set_bits(typingctx, word):
+    """Number of set bits of an integer."""
+
+    def codegen(context, builder, signature, args):
+        return builder.ctpop(args[0])
+
+    return word(word), codegen
+
+
+@intrinsic
 def pack_line(typingctx, flags, at, bits):
     """64 bytes 0/1 from `at`, a multiple of 64, on to 8 bytes of `bits`."""
 

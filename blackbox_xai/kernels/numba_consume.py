@@ -28,7 +28,8 @@ def _levels_row(cells, top, zoom, sy, sx, wide, out):
     """Levels of all players of one row: coarse `cells` zoomed, or copied where there is no zoom (gh 0)."""
     gh, gw, _, y, ax = zoom
     if gh == 0:
-        out[: cells.shape[0]] = cells
+        for p in range(out.shape[0]):
+            out[p] = cells[p]
         return
     zoom_wide(cells, gh, gw, ax, sx, wide)
     zoom_lines(wide, y, sy, top, out)
@@ -251,9 +252,8 @@ def _accumulate_bits(lo, hi, bits, once, twice, sums, squares):
                     for b in range(whole, end - begin):
                         word |= U(row[b]) << U(8 * (b - whole))
                     add_where(first, second, 8 * whole, word, u, v)
-            n = 8 * (end - begin)
-            sums[k, 8 * begin : 8 * begin + n] = first[:n]
-            squares[k, 8 * begin : 8 * begin + n] = second[:n]
+            for p in range(8 * (end - begin)):  # assigning a slice would compile the text of its error for seconds
+                sums[k, 8 * begin + p], squares[k, 8 * begin + p] = first[p], second[p]
 
 
 @jit
@@ -278,7 +278,8 @@ def _accumulate_levels(lo, hi, cells, top, zoom, shift, players, table, weight, 
                 u, c = weight[r, k], centre[r]
                 here = levels[: end - begin]
                 if gh == 0:
-                    here[:] = cells[r, begin:end]
+                    for p in range(begin, end):
+                        here[p - begin] = cells[r, p]
                 else:
                     first = shift[r, 0] + begin // width
                     low, high = y[0, first], y[1, first + (end - begin) // width - 1] + 1

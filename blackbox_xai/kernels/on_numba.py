@@ -11,6 +11,7 @@ import numpy as np
 
 from . import on_numpy
 from .numba_base import U, jit, pack_row, spread, zoom_lines, zoom_wide
+from .numba_blend import set_bits
 from .numba_consume import accumulate, compose
 
 __all__ = ["accumulate", "coins", "compose", "pack", "set_sizes", "smooth_coins", "unpack", "zoom", "zoom_axis"]
@@ -34,14 +35,6 @@ def _philox(block, row, stream, key0, key1):
         key0 = (key0 + _W0) & _LOW
         key1 = (key1 + _W1) & _LOW
     return c0, c1, c2, c3
-
-
-@jit(inline="always")
-def _popcount(v):
-    v = v - ((v >> U(1)) & U(0x55555555))
-    v = (v & U(0x33333333)) + ((v >> U(2)) & U(0x33333333))
-    v = (v + (v >> U(4))) & U(0x0F0F0F0F)
-    return ((v * U(0x01010101)) >> U(24)) & U(0xFF)
 
 
 @jit
@@ -88,10 +81,10 @@ def _field(key0, key1, stream, row, anchor_y, weight_y, anchor_x, weight_x, nois
     flat = noise.reshape(-1)
     for b in range((cells + 3) // 4):
         w0, w1, w2, w3 = _philox(U(b), row, stream, key0, key1)
-        flat[4 * b] = np.int32(_popcount(w0)) - 16
-        flat[4 * b + 1] = np.int32(_popcount(w1)) - 16
-        flat[4 * b + 2] = np.int32(_popcount(w2)) - 16
-        flat[4 * b + 3] = np.int32(_popcount(w3)) - 16
+        flat[4 * b] = np.int32(set_bits(w0)) - 16
+        flat[4 * b + 1] = np.int32(set_bits(w1)) - 16
+        flat[4 * b + 2] = np.int32(set_bits(w2)) - 16
+        flat[4 * b + 3] = np.int32(set_bits(w3)) - 16
     taps_y, taps_x = weight_y.shape[0], weight_x.shape[0]
     height, width = field.shape
     for i in range(coarse_h):
