@@ -9,7 +9,7 @@ import pytest
 
 from blackbox_xai import samplers
 from blackbox_xai.errors import InvalidInput
-from blackbox_xai.kernels import on_numpy
+from blackbox_xai.kernels import dispatch, on_numpy
 from blackbox_xai.samplers import coins
 
 
@@ -103,12 +103,15 @@ def test_pairs_are_complements(s):
     assert (heads.start, heads.group) == (2, 1)
 
 
-def test_compiled_and_reference_draws_agree():
+def test_compiled_and_reference_draws_agree(monkeypatch):
     """Above a million cells the compiled kernel runs; rows are the same."""
-    s = samplers.SmoothedCoins((224, 224), 11, seed=0)
-    assert np.array_equal(s.draw(0, 30).data[10:18], s.draw(10, 8).data)
-    s = samplers.Coins(50_000, seed=0)
-    assert np.array_equal(s.draw(0, 30).data[10:18], s.draw(10, 8).data)
+    for s in (samplers.SmoothedCoins((224, 224), 11), samplers.SmoothedCoins((41, 300), 3.5), samplers.Coins(50_000)):
+        both = []
+        for small in (0, 10**12):
+            monkeypatch.setattr(dispatch, "SMALL", small)
+            monkeypatch.setattr(dispatch, "SMALL_SMOOTH", small)
+            both.append(s.draw(10, 30).data)
+        assert np.array_equal(*both)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -194,7 +197,7 @@ def test_budget_of_nothing():
 def test_small_draws_never_load_numba():
     code = (
         "import sys; from blackbox_xai import samplers; samplers.Coins(20).draw(0, 400);"
-        "samplers.SmoothedCoins((32, 32), 4).draw(0, 200);"
+        "samplers.SmoothedCoins((224, 224)).draw(0, 200);"
         "samplers.RiseGrids((32, 32)).draw(0, 200).dense();"
         "bad = {'numba', 'scipy', 'torch'} & set(sys.modules); assert not bad, bad"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from functools import lru_cache
 from types import ModuleType
@@ -10,15 +11,19 @@ from typing import Any
 from . import on_numpy
 
 SMALL = 1_000_000  # mask cells; below this numpy is quicker than loading compiled code
+SMALL_SMOOTH = 300 * SMALL  # the same for smooth masks, which numpy makes by matrix products
 
 
-def pick(cells: int, device: str = "cpu") -> ModuleType:
-    """The kernel module for `cells` mask cells (rows times players) on "cpu" or "cuda". All give the same bits."""
+def pick(cells: int, device: str = "cpu", *, unloaded: int = 0) -> ModuleType:
+    """The kernel module for `cells` mask cells (rows times players) on "cpu" or "cuda". All give the same bits.
+
+    `unloaded`: the limit for numpy as long as the compiled kernels are not loaded, if larger than SMALL.
+    """
     if device == "cuda":
         from . import on_cuda
 
         return on_cuda
-    if cells < SMALL:
+    if cells < SMALL or (cells < unloaded and f"{__package__}.on_numba" not in sys.modules):
         return on_numpy
     from . import on_numba
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -77,9 +78,11 @@ def _words(seed: int, stream: int, first: int, rows: int, words: int) -> NDArray
 
 def _with_complements(present: NDArray[np.bool_], antithetic: bool) -> NDArray[np.uint8]:
     """Packed rows (p, ...), or each followed by its complement (2p, ...)."""
-    if antithetic:
-        present = np.stack([present, ~present], axis=1).reshape(2 * present.shape[0], present.shape[1])
-    return pack(present)
+    bits = pack(present)
+    if not antithetic:
+        return bits
+    everyone = pack(np.ones((1, present.shape[1]), bool))
+    return np.stack([bits, bits ^ everyone], axis=1).reshape(2 * len(bits), bits.shape[1])
 
 
 def coins(
@@ -100,14 +103,41 @@ def coins(
     return _with_complements(words < cut[:, None], antithetic)
 
 
-def smooth_field(
-    seed: int,
-    stream: int,
-    first: int,
-    rows: int,
-    y: tuple[NDArray[np.int32], NDArray[np.int32]],
-    x: tuple[NDArray[np.int32], NDArray[np.int32]],
-) -> NDArray[np.int32]:
+Taps = tuple[NDArray[np.int32], NDArray[np.int32]]  # of one axis: anchor and weight, see `smooth_field`
+_ONE_THREAD = 250_000  # multiplications of a matrix product that BLAS does not share out, at some cost, to threads
+
+
+def _matrix(anchor: NDArray[np.int32], weight: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Taps along one axis as a matrix (size, coarse cells)."""
+    matrix = np.zeros((anchor.size, int(anchor[-1]) + len(weight)))
+    np.put_along_axis(matrix, anchor[:, None] + np.arange(len(weight)), weight.T.astype(np.float64), axis=1)
+    return matrix
+
+
+def _product(a: NDArray[np.float64], b: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """``a @ b`` into `out`, a few rows at a time."""
+    step = max(1, _ONE_THREAD // b.size)
+    for at in range(0, len(a), step):
+        np.matmul(a[at : at + step], b, out=out[at : at + step])
+
+
+def _fields(seed: int, stream: int, first: int, rows: int, y: Taps, x: Taps) -> Iterator[NDArray[np.float64]]:
+    """`smooth_field` a few rows at a time, (r, H * W). Sums of integers far below 2**53: exact in float64."""
+    by_y, by_x = _matrix(*y), np.ascontiguousarray(_matrix(*x).T)
+    coarse_h, coarse_w = by_y.shape[1], by_x.shape[0]
+    most = max(1, 2**18 // (y[0].size * x[0].size))
+    for at in range(first, first + rows, most):
+        r = min(most, first + rows - at)
+        noise = np.bitwise_count(_words(seed, stream, at, r, coarse_h * coarse_w)) - 16.0
+        wide = np.empty((r * coarse_h, x[0].size))
+        _product(noise.reshape(r * coarse_h, coarse_w), by_x, wide)
+        field = np.empty((r, y[0].size, x[0].size))
+        for k in range(r):
+            _product(by_y, wide[k * coarse_h : (k + 1) * coarse_h], field[k])
+        yield field.reshape(r, -1)
+
+
+def smooth_field(seed: int, stream: int, first: int, rows: int, y: Taps, x: Taps) -> NDArray[np.int32]:
     """A smooth random field: coarse symmetric integer noise, blurred onto the grid by taps along x, then y.
 
     Parameters
@@ -119,29 +149,12 @@ def smooth_field(
     -------
     int32 (rows, H, W). The noise is the set bits of a 32-bit word minus 16, so variance 8.
     """
-    (anchor_y, weight_y), (anchor_x, weight_x) = y, x
-    taps = weight_y.shape[0], weight_x.shape[0]
-    coarse = int(anchor_y[-1]) + taps[0], int(anchor_x[-1]) + taps[1]
-    words = _words(seed, stream, first, rows, coarse[0] * coarse[1])
-    noise = (np.bitwise_count(words).astype(np.int32) - 16).reshape(rows, *coarse)
-    wide = np.zeros((rows, coarse[0], anchor_x.size), np.int32)
-    for t in range(taps[1]):
-        wide += noise[:, :, anchor_x + t] * weight_x[t]
-    field = np.zeros((rows, anchor_y.size, anchor_x.size), np.int32)
-    for t in range(taps[0]):
-        field += wide[:, anchor_y + t] * weight_y[t][:, None]
-    return field
+    parts = [field.astype(np.int32) for field in _fields(seed, stream, first, rows, y, x)]
+    return np.concatenate(parts).reshape(rows, y[0].size, x[0].size)
 
 
 def smooth_coins(
-    seed: int,
-    stream: int,
-    first: int,
-    cut: NDArray[np.int64],
-    fixed_size: bool,
-    y: tuple[NDArray[np.int32], NDArray[np.int32]],
-    x: tuple[NDArray[np.int32], NDArray[np.int32]],
-    antithetic: bool,
+    seed: int, stream: int, first: int, cut: NDArray[np.int64], fixed_size: bool, y: Taps, x: Taps, antithetic: bool
 ) -> NDArray[np.uint8]:
     """Smooth path masks: pixels of `smooth_field` below ``cut[r]``, or its ``cut[r]`` lowest pixels (`fixed_size`).
 
@@ -151,17 +164,25 @@ def smooth_coins(
     -------
     uint8 (p or 2p, ceil(H * W / 8)) bits, complements as in `coins`.
     """
-    field = smooth_field(seed, stream, first, cut.shape[0], y, x)
-    field = field.reshape(cut.shape[0], y[0].size * x[0].size)
-    if not fixed_size:
-        return _with_complements(field < cut[:, None], antithetic)
+    each = 1 + antithetic
+    out, at = np.empty((len(cut) * each, (y[0].size * x[0].size + 7) // 8), np.uint8), 0
+    for field in _fields(seed, stream, first, len(cut), y, x):
+        limits = cut[at : at + len(field)]
+        present = _lowest(field, limits) if fixed_size else field < limits[:, None]
+        out[at * each : (at + len(field)) * each] = _with_complements(present, antithetic)
+        at += len(field)
+    return out
+
+
+def _lowest(field: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The `sizes` lowest entries of each row; equal ones in order of position."""
     present = np.zeros(field.shape, bool)
-    for r, size in enumerate(cut):
+    for r, size in enumerate(sizes):
         if size > 0:
             edge = np.partition(field[r], size - 1)[size - 1]
             present[r] = field[r] < edge
             present[r, np.flatnonzero(field[r] == edge)[: size - present[r].sum()]] = True
-    return _with_complements(present, antithetic)
+    return present
 
 
 @lru_cache(maxsize=64)

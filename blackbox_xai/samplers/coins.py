@@ -256,7 +256,7 @@ class SmoothedCoins:
             cut = fixed_sizes(alpha, words / float(_ONE), self.n_players)
         else:
             cut = normal_cut(alpha, y[1], x[1])
-        code = dispatch.pick(count * self.n_players, self.device)
+        code = dispatch.pick(count * self.n_players, self.device, unloaded=dispatch.SMALL_SMOOTH)
         stream = STREAMS["SmoothedCoins"]
         bits = code.smooth_coins(int(self.seed), stream, first, cut, self.fixed_size, y, x, self.antithetic)
         return Masks(bits, self.n_players, start=start, group=self.group, alpha=_alpha(cuts, self.antithetic))
