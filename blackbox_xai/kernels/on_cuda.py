@@ -7,6 +7,7 @@ is taken a part of the rows at a time, halved where the device has less.
 from __future__ import annotations
 
 import weakref
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -19,18 +20,20 @@ SCRATCH = 256 * 2**20  # bytes of scratch memory to take at once
 _THREADS = 256
 
 
+@lru_cache
 def why_not() -> str:
-    """Why no GPU can be used here, or "" where one can (numba's simulator counts)."""
+    """Why no GPU can be used here, or "" where a trial kernel runs (numba's simulator counts)."""
     try:
         from numba import cuda
     except ImportError as error:
         return f"numba's CUDA support cannot be imported ({error})"
     try:
-        if cuda.is_available():
-            return ""
-    except Exception as error:  # a driver may fail in many ways
-        return f"the CUDA driver does not answer ({error})"
-    return "no CUDA GPU or driver was found"
+        if not cuda.is_available():
+            return "no CUDA GPU or driver was found"
+        right = set_sizes(on_device(np.array([[255, 1]], np.uint8)))[0] == 9
+    except Exception as error:  # a driver, or a compiler that does not suit it, may fail in many ways
+        return f"a trial kernel did not run ({type(error).__name__}: {error})"
+    return "" if right else "a trial kernel counted wrong"
 
 
 _copies: dict[int, tuple[Any, Any]] = {}  # of host arrays that are read-only: a weak reference, the copy
@@ -224,13 +227,13 @@ def accumulate(data, depth, players, zoom_to, weight, centre):
     from numba import cuda
 
     k = weight.shape[1]
-    sums, squares = (cuda.to_device(np.zeros((k, players))) for _ in range(2))
-    hard = depth == 1 and zoom_to is None
+    hard, rows = depth == 1 and zoom_to is None, int(data.shape[0])
+    if rows == 0:
+        return np.zeros((players, k)), np.zeros((players, k))
+    sums, squares = (cuda.device_array((k, players), np.float64) for _ in range(2))
     twice = on_numpy.gain_of_presence(weight, centre) if hard else weight
-    rows = int(data.shape[0])
-    if rows:
-        args = [on_device(a) for a in (data, weight, twice, centre, on_numpy.SHARES)]
-        grid = _grid(players), k
-        code().accumulate[grid, _THREADS](args[0], depth, _plan(zoom_to), int(hard), *args[1:], sums, squares)
+    args = [on_device(a) for a in (data, weight, twice, centre, on_numpy.SHARES)]
+    grid = _grid(players), k
+    code().accumulate[grid, _THREADS](args[0], depth, _plan(zoom_to), int(hard), *args[1:], sums, squares)
     sums, squares = to_host(sums).T, to_host(squares).T
     return on_numpy.add_absence(sums, squares, weight, centre) if hard else (sums, squares)

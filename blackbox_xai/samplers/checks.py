@@ -53,5 +53,5 @@ def check_device(who: str, device: str) -> None:
     if reason:
         raise InvalidInput(
             f'{who}: device="cuda" asked for, but {reason}. Use device="cpu", or run where a CUDA GPU is visible '
-            'with its driver and `pip install "blackbox-xai[cuda]"`.'
+            'with its driver and `pip install "blackbox-xai[cuda]"` (a driver of CUDA 12: `numba-cuda[cu12]`).'
         )
