@@ -70,7 +70,7 @@ class Game:
             if whole:
                 chunk = masks[done : done + whole]
                 done += whole
-                yield chunk, self._values(chunk, part.reshape(whole, cost, -1).mean(axis=1))
+                yield chunk, self._values(chunk, part if cost == 1 else part.reshape(whole, cost, -1).mean(axis=1))
 
     def _batches(
         self, masks: Masks, per_batch: int

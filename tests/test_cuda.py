@@ -1,5 +1,6 @@
 """CUDA kernels: in numba's simulator everywhere, on a GPU where there is one; running out of memory."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -230,3 +231,15 @@ def test_out_of_memory_halves_the_batch_and_says_so_once():
 
     with pytest.raises(RuntimeError, match="illegal"):
         Room(4).parts(broken, 4)
+
+
+def test_the_gpu_benchmark_runs_on_a_cpu():
+    pytest.importorskip("torchvision")
+    from experiments.bench_gpu import report
+
+    small = argparse.Namespace(
+        device="cpu", queries=12, batch=5, rounds=1, models=["mobilenet_v3_small"], methods=["rise"]
+    )
+    cells = report(small).splitlines()[-1].split("|")
+    assert cells[1:4] == [" mobilenet_v3_small ", " rise ", " 12 "]
+    assert all(float(c) > 0 for c in cells[4:9])

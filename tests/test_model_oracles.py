@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,39 @@ def test_torch_images_equal_the_bare_module() -> None:
     assert half == pytest.approx(
         network()(torch.from_numpy(PHOTOS).permute(0, 3, 1, 2) / 255).softmax(-1).detach().numpy(), abs=0.02
     )
+
+
+def test_torch_channels_last_changes_the_layout_and_not_the_scores() -> None:
+    seen: list[bool] = []
+
+    def look(x: Any) -> Any:
+        seen.append(x.is_contiguous(memory_format=torch.channels_last))
+        return x
+
+    last, first = (TorchOracle(network(), preprocess=look, channels_last=c)._predict(PHOTOS) for c in (True, False))
+    assert seen == [True, False]
+    assert last == pytest.approx(first, abs=1e-6)
+
+
+def test_torch_composes_the_next_batch_while_the_module_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    composed, waited = [threading.Event() for _ in range(5)], list[bool]()
+    plain, number = TorchOracle.buffer, iter(range(99))
+
+    def buffer(self: Any, *form: Any) -> Any:
+        composed[next(number)].set()
+        return plain(self, *form)
+
+    def forward(module: Any, args: Any) -> None:
+        if 0 < len(waited) < 3:  # the endpoints go alone, and nothing follows the last batch
+            waited.append(composed[len(waited) + 1].wait(20))
+        else:
+            waited.append(True)
+
+    monkeypatch.setattr(TorchOracle, "buffer", buffer)
+    module = network()
+    module.register_forward_pre_hook(forward)
+    explain(TorchOracle(module, batch_size=8), PHOTOS[0], budget=2 + 4 * 8, method="rise", target=0)
+    assert waited == [True] * 5
 
 
 def test_torch_explained_and_bounded_by_the_batch() -> None:
