@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import importlib.metadata
 import importlib.util
 import io
@@ -39,7 +40,8 @@ def subject(
 
     Parameters
     ----------
-    data : directory with .jpg files, taken in order of name.
+    data : directory with .jpg files, taken in order of name. Where it has a labels.csv (file, class_index), scores
+        over the dataset use those labels; else the model's choice.
     architecture : "efficientnet_lite0" (weights from its package), or torchvision's "inception_v3" (side 299) or
         "vit_b_16" (side 224) with a state dict in `weights`, or `random_weights` for a trial.
     runtime : "openvino", "onnx" (ONNX Runtime) or "torch": what answers queries; "auto" is the first installed. The
@@ -55,7 +57,11 @@ def subject(
     if not files:
         raise FileNotFoundError(f"{data} holds no .jpg file; pass --data DIR.")
     blur = Blur(sigma=sigma * edge / 224)
-    instances = [Instance(f.stem, _square(Image.open(f).convert("RGB"), edge), baseline=blur) for f in files]
+    labels = _labels(Path(data) / "labels.csv")
+    instances = [
+        Instance(f.stem, _square(Image.open(f).convert("RGB"), edge), baseline=blur, label=labels.get(f.name))
+        for f in files
+    ]
     settings: dict[str, Any] = {"preprocess": preprocess, "activation": "softmax", "batch_size": batch_size}
     name = None if random_weights else f"{architecture}-{Path(weights).name if weights else 'packaged'}"
     oracle, facts = queried(module, edge, runtime, precision, threads, name, settings)
@@ -153,6 +159,14 @@ def _imagenet(x: Any) -> Any:
 
 def _like(x: Any, numbers: list[float]) -> Any:
     return np.asarray(numbers, x.dtype) if isinstance(x, np.ndarray) else x.new_tensor(numbers)
+
+
+def _labels(path: Path) -> dict[str, int]:
+    """Class by file, where one is given."""
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8") as lines:
+        return {row["file"]: int(row["class_index"]) for row in csv.DictReader(lines) if row["class_index"]}
 
 
 def _square(image: Any, side: int) -> np.ndarray[Any, Any]:
