@@ -30,9 +30,8 @@ class Game:
     target : None (the highest score of the full coalition), an output's name or index, a list of them, "all",
         or a function scores (m, k) -> (m,) or (m, j).
 
-    Attributes: ``device``, "cpu" or "cuda", where inputs are composed: beside the model if these are arrays of one
-    shape, else on the host. Masks that lie there already are not moved; the identities of rows are made from a copy of
-    the packed bits on the host.
+    Images are composed where the model takes them, see `device_for`; the identities of rows are made from a copy of the
+    packed masks on the host.
     """
 
     def __init__(self, players: Players, meter: Meter, target: Target = None) -> None:
@@ -40,8 +39,8 @@ class Game:
         self.chosen: list[int] | None = None  # output indices, once known
         self.full_scores: Floats | None = None
         self._scalar = True
-        self.device = device_for(players, meter.oracle)
-        self._beside = players.form is not None and meter.oracle.device in (self.device, f"{self.device}:0")
+        device = device_for(players, meter.oracle)
+        self._form = players.form if meter.oracle.device in (device, f"{device}:0") else None
 
     def values(self, masks: Masks) -> Iterator[tuple[Masks, Floats]]:
         """Slices of whole groups, in order, with float64 values (rows,) or (rows, outputs).
@@ -77,18 +76,15 @@ class Game:
     ) -> Iterator[tuple[list[bytes], Callable[[NDArray[np.intp]], Batch]]]:
         host = masks.host()  # once, and not between two batches, where it would wait for the model
         for at in range(0, len(masks), per_batch):
-            part = masks[at : at + per_batch]
-            keys = self.players.keys(host[at : at + per_batch])
+            part, copy = masks[at : at + per_batch], host[at : at + per_batch]
+            keys = self.players.keys(copy)
             size = self.meter.oracle.batch_size
             for begin in range(0, len(keys), size):  # one coalition may cost more rows than a batch holds
-                yield keys[begin : begin + size], self._composer(part, host[at : at + per_batch], begin)
+                yield keys[begin : begin + size], self._composer(part, copy, begin)
 
     def _composer(self, masks: Masks, host: Masks, begin: int) -> Callable[[NDArray[np.intp]], Batch]:
         def compose(rows: NDArray[np.intp]) -> Batch:
-            out = None
-            if self._beside:
-                assert self.players.form is not None
-                out = self.meter.oracle.buffer(len(rows), *self.players.form)
+            out = None if self._form is None else self.meter.oracle.buffer(len(rows), *self._form)
             return self.players.realise(host if out is None else masks, rows + begin, out)
 
         return compose
@@ -132,7 +128,9 @@ class Game:
 
 
 def device_for(players: Players, oracle: Oracle) -> str:
-    """ "cuda" or "cpu": where masks and inputs are best made for this oracle; see `Game`."""
+    """Where masks are drawn and inputs composed for this oracle: "cuda" for images and a model on the first GPU that
+    our kernels reach, else "cpu".
+    """
     return "cpu" if players.form is None else dispatch.nearest(oracle.device)
 
 

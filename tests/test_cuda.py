@@ -38,16 +38,15 @@ def test_in_the_simulator():
 
 
 @pytest.fixture
-def gpu(monkeypatch):
+def gpu():
     """torch, where there is a GPU that our kernels reach."""
     if on_cuda.why_not():
         pytest.skip(on_cuda.why_not())
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("torch sees no GPU")
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-    return torch
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield torch
 
 
 @pytest.mark.cuda
