@@ -231,7 +231,12 @@ class _Exact(Session):
         table[0], table[-1] = base, full
         table[Enumeration(n).patterns(0, self.told)] = values
         phi = self._method.exact(table)
-        pairs = exact.pairs(table) if getattr(self._method, "interactions", False) else None
+        wanted, pairs = getattr(self._method, "interactions", False), None
+        if wanted == "faithful":
+            singles, pairs = exact.faithful_pairs(table)
+            pairs[np.arange(n), np.arange(n)] = singles
+        elif wanted:
+            pairs = exact.pairs(table)
         return self._estimate(base, full, phi, np.zeros_like(phi), pairs, exact=True)
 
 

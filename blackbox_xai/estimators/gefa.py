@@ -63,7 +63,7 @@ class GEFA(Estimator):
             return Regression(p, self.law, self.name)
         if self.form != "learned":
             raise InvalidInput(f"gefa: form {self.form!r} is unknown; use learned, regression or mean.")
-        return OddSession(p, self.law, self.name, networks=True)
+        return OddSession(p, self.law, self.name, linked=True)
 
 
 class _Mean(Session):

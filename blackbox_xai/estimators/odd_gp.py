@@ -1,5 +1,5 @@
 """Odd Gaussian-process regression with learned parts: screened interactions and, in `auto`, small
-networks.
+linked.
 """
 
 from __future__ import annotations
@@ -12,80 +12,118 @@ import numpy as np
 from ..samplers.sizes import Law, law_of_sizes
 from .base import Estimate, Estimator, Floats, Problem, Session
 from .boosting import fit_trees
-from .interactions import pair_interactions
-from .network import fit_network
-from .odd_process import Additive, Kernel, Learned, Products, Terms, fit_process
+from .interactions import Interactions, pair_interactions
+from .linked import fit_linked, is_probability
+from .odd_process import Additive, Kernel, Products, Terms, fit_process
 from .paired import PairedSession, Pairs, jackknife, regress, sandwich
-from .sparse import fit_sparse
+from .relevance import Exponential, learn
+from .sparse import fit_sparse, largest
+from .stacking import Candidate, combine
 
-MOST_PAIRS = 1000  # above, sparse regression alone where pairs are many a player
+MOST_PAIRS = 2600  # above, sparse and plain regression alone
 SPARSE_FROM = 4  # pairs a player from which sparse regression is a candidate
 FEW_PAIRS = 8  # below, plain regression
+TOLERANCE = 1e-5  # of the solves, relative to the values: the least standard error
+MOST_FITS = 8  # outputs; above, that many directions among them
 
 
 @dataclass(frozen=True, slots=True)
 class OddGP(Estimator):
     """Shapley values from a Gaussian process on the odd part of the game, fitted to complement pairs.
 
-    The prior sums main effects, products of three and five players weighted by first estimates, and
-    interactions that boosted trees find in the answers; marginal likelihood weighs them, and Shapley values
-    are read off exactly. Values sum to full - base. Standard errors: posterior, widened where the left-out
-    residuals ask for it. Consistent, not unbiased. Plain regression for more than eight outputs and below
-    eight pairs.
+    The prior sums main effects, products of players by learned strengths (one a player, shared with the even
+    part of the game), and interactions that boosted trees find in the answers; marginal likelihood weighs
+    them, and Shapley values are read off exactly. Mixed with sparse and plain regression by the errors on
+    pairs left out. Values sum to full - base. Consistent, not unbiased. Standard errors: posterior, widened
+    where the left-out residuals or the other estimates ask for it. Above eight outputs the eight main
+    directions among them are fitted so and the rest is regressed; below eight pairs plain regression.
 
     Attributes
     ----------
     law : wanted shares of the coalition sizes, as in `KernelSHAP`.
-    networks : bool. Also a small network, fitted to the answers and used by its predictions on pairs left
-        out.
+    linked : bool. Also a process on log-odds where all values lie in 0..1.
+    interactions : as in `Auto`.
 
-    Cost: 2 + 2P coalitions; O(P**3) time, above 1000 pairs and 8n of them O(P**3 / 6) by sparse regression.
+    Cost: 2 + 2P coalitions; O(P**3) time, above 2600 pairs O(P**3 / 6) by sparse regression alone.
     Source: odd Walsh regression (Fumagalli et al. 2026, OddSHAP), with a prior over all sets instead of a
     few.
     """
 
     law: Law = "leverage"
-    networks: bool = False
-    interactions: bool = False
+    linked: bool = False
+    interactions: Interactions = False
     name: ClassVar[str] = "oddgp"
     estimates: ClassVar[str] = "Shapley values"
     suits: ClassVar[str] = "any players, up to a few hundred, when a query costs more than a millisecond"
 
     def _session(self, p: Problem) -> Session:
         law_of_sizes(2, self.law)
-        return OddSession(p, self.law, self.name, self.networks, self.interactions)
+        return OddSession(p, self.law, self.name, self.linked, self.interactions)
 
 
 class OddSession(PairedSession):
     """Session of `OddGP` and `Auto`."""
 
-    def __init__(self, problem: Problem, law: Law, name: str, networks: bool, interactions: bool = False) -> None:
+    def __init__(self, problem: Problem, law: Law, name: str, linked: bool, interactions: Interactions = False) -> None:
         super().__init__(problem, law, name)
-        self._networks, self._interactions = networks, interactions
+        self._linked, self._interactions = linked, interactions
 
     def _solve_pairs(self, p: Pairs) -> Estimate:
-        outputs = p.odd.shape[1]
-        if outputs > 8 or len(p.z) < FEW_PAIRS or p.z.shape[1] < 3:
-            fit = regress(p)
-            error = jackknife(p) if len(p.z) < 2 * p.z.shape[1] else sandwich(p, fit)
+        pairs = pair_interactions(p, self._interactions) if self._interactions else None
+        if len(p.z) < FEW_PAIRS or p.z.shape[1] < 3:
+            values, error = _plain(p)
             shown = error if np.all(np.isfinite(error)) else None
-            pairs = pair_interactions(p) if self._interactions else None
-            return self._estimate(p.base, p.full, fit.phi, shown, pairs, solved="regression", pairs=len(p.z))
-        import scipy.linalg
-        import scipy.optimize  # noqa: F401 - before the limit: it binds only the libraries that are loaded by then
-        from threadpoolctl import threadpool_limits
+            told: dict[str, Any] = {"solved": "regression", "pairs": len(p.z)}
+        else:
+            import scipy.linalg
+            import scipy.optimize  # noqa: F401 - before the limit: it binds only the libraries that are loaded by then
+            from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1):
-            parts = [fit_odd(p, j, networks=self._networks) for j in range(outputs)]
+            with threadpool_limits(1):
+                values, variance, shares = _fit_outputs(p, self._linked)
+            shown = np.sqrt(variance + self._end_variance())
+            told = {"solved": "odd process", "pairs": len(p.z), "shares": shares}
+        if pairs is not None and self._interactions == "faithful":
+            place = np.arange(len(values))
+            pairs[place, place] = values - pairs.sum(axis=1) / 2
+        return self._estimate(p.base, p.full, values, shown, pairs, **told)
+
+
+def _plain(p: Pairs) -> tuple[Floats, Floats]:
+    """Shapley values and standard errors of the plain regression, (d, k)."""
+    fit = regress(p)
+    return fit.phi, jackknife(p) if len(p.z) < 2 * p.z.shape[1] else sandwich(p, fit)
+
+
+def _fit_outputs(p: Pairs, linked: bool) -> tuple[Floats, Floats, list[dict[str, float]]]:
+    """Shapley values and variances (d, k), and each fit's shares.
+
+    Above eight outputs, the eight directions in which they vary most are fitted and the rest is regressed:
+    Shapley values are linear in the game.
+    """
+    outputs = p.odd.shape[1]
+    if outputs <= MOST_FITS:
+        parts = [fit_odd(p, j, linked=linked) for j in range(outputs)]
         values = np.stack([phi for phi, _, _ in parts], axis=1)
-        error = np.sqrt(np.stack([v for _, v, _ in parts], axis=1) + self._end_variance())
-        told: dict[str, Any] = {"solved": "odd process", "pairs": len(p.z), "scales": [d for _, _, d in parts]}
-        pairs = pair_interactions(p) if self._interactions else None
-        return self._estimate(p.base, p.full, values, error, pairs, **told)
+        return values, np.stack([v for _, v, _ in parts], axis=1), [told for _, _, told in parts]
+    size = np.maximum(np.abs(p.odd).max(axis=0), 1e-300)
+    turn = np.linalg.svd(p.odd / size, full_matrices=False)[2][:MOST_FITS].T / size[:, None]
+    back = np.linalg.pinv(turn)
+    main = _turned(p, turn)
+    phi, variance, shares = _fit_outputs(main, False)
+    rest = _turned(p, np.eye(outputs) - turn @ back)
+    left, error = _plain(rest)
+    error = np.where(np.isfinite(error), error, 0.0)
+    return phi @ back + left, variance @ back**2 + error**2, shares
 
 
-def fit_odd(p: Pairs, column: int, *, networks: bool) -> tuple[Floats, Floats, dict[str, float]]:
-    """One output: Shapley values (d,), their variances (d,), and the scales of the parts by name."""
+def _turned(p: Pairs, turn: Floats) -> Pairs:
+    """The pairs with new outputs, linear in the old: `turn` (k, k')."""
+    return replace(p, odd=p.odd @ turn, even=p.even @ turn, base=p.base @ turn, full=p.full @ turn)
+
+
+def fit_odd(p: Pairs, column: int, *, linked: bool) -> tuple[Floats, Floats, dict[str, float]]:
+    """One output: Shapley values (d,), their variances (d,), and the shares of what they are made of."""
     n = p.z.shape[1]
     odd, even, total = p.odd[:, column], p.even[:, column], float(p.total[column])
     size = max(float(np.abs(odd).max()), abs(total))
@@ -93,39 +131,60 @@ def fit_odd(p: Pairs, column: int, *, networks: bool) -> tuple[Floats, Floats, d
     level = max(float(np.abs(p.full[column])), float(np.abs(p.base[column])), float(np.abs(even).max()))
     if size <= 1e-14 * level:
         return np.full(n, total / n), np.zeros(n), {}
-    odd, even, total = odd / size, (even - even.mean()) / size, total / size
+    centre = even.mean()
+    raw = _column(p, column)
+    own = replace(
+        raw, odd=raw.odd / size, even=(raw.even - centre) / size, base=(raw.base - centre) / size,
+        full=(raw.full - centre) / size,
+    )  # fmt: skip
+    plain = regress(own)
+    seen, found = np.unique(np.concatenate([odd + even, even - odd])), []
+    label = len(seen) == 2
+    if len(odd) >= SPARSE_FROM * n and (
+        not label or len(odd) > MOST_PAIRS
+    ):  # few pairs of a label differ: any fit is exact
+        sparse = fit_sparse(own, plain.phi[:, 0])
+        if float(own.weight @ sparse.left_out**2) < 1e-16 * float(own.weight @ own.odd[:, 0] ** 2):
+            return size * sparse.phi, size**2 * sparse.variance, {sparse.name: 1.0}
+        found.append(sparse)
+    moved = plain.operator[0] ** 2 * p.weight  # variance of phi by the squared errors on pairs left out
+    few = 1 + n / len(odd)
+    if len(odd) <= MOST_PAIRS:
+        found.append(_process(own, plain.phi[:, 0]))
+        if linked and is_probability(raw):
+            phi, left = (v / size for v in fit_linked(raw))
+            found.append(Candidate("log-odds", phi, few * (moved @ left**2), left))
+    if plain.rank == n - 1:
+        left = plain.residual[:, 0] / np.maximum(1 - plain.leverage[:, 0], 1e-12)
+        found.append(Candidate("regression", plain.phi[:, 0], sandwich(own, plain)[:, 0] ** 2, left))
+    phi, variance, shares = combine(found, p.weight)
+    left_out = sum((shares[c.name] * c.left_out for c in found), np.zeros(len(odd)))
+    variance = np.maximum(variance, moved @ left_out**2)
+    if label:
+        # a label: a good classifier errs on no pair or on few, which says little; one more such pair counts
+        jump = (seen[1] - seen[0]) / 2 / size
+        effective = p.weight.sum() ** 2 / (p.weight**2).sum()
+        variance = np.maximum(variance, found[-1].variance) + moved.sum(axis=1) * jump**2 / effective
+    return size * phi, size**2 * variance + (TOLERANCE * size) ** 2, shares
+
+
+def _process(p: Pairs, first: Floats) -> Candidate:
+    """The odd process of one output, with strengths learned and terms screened."""
+    n, total = p.z.shape[1], float(p.total[0])
     u = np.concatenate([np.ones((1, n)), p.signs])
-    y = np.append(total / 2, odd)
-    own = replace(_column(p, column), odd=odd[:, None], even=even[:, None], base=p.base[:1] * 0, full=np.array([total]))
-    learned = None
-    if networks and len(odd) >= 2 * n and 2 * len(odd) * n <= 200_000:
-        ends = [(v[column] - p.even[:, column].mean()) / size for v in (p.full, p.base)]
-        learned = _network(p, odd, even, ends)
-    sparse = fit_sparse(own, learned) if len(odd) >= SPARSE_FROM * n else None
-    if sparse is not None and (len(odd) > MOST_PAIRS or sparse.left_out < 1e-16 * (p.weight @ odd**2)):
-        return size * sparse.phi, size**2 * sparse.variance, {"sparse": 1.0, "columns": sparse.columns}
-    u = np.concatenate([np.ones((1, n)), p.signs])
-    y = np.append(total / 2, odd)
-    first = fit_process([Additive(np.full(n, 1 / n))], u, y, p.weight, variance=False)
-    parts = _parts(p, u, odd, even, first.phi)
-    if learned is not None:
-        parts["network"] = learned
+    y = np.append(total / 2, p.odd[:, 0])
+    even = np.append((p.full[0] + p.base[0]) / 2, p.even[:, 0])
+    noise = np.append(0.0, 1 / p.weight)
+    strength = learn(u, y, even, noise / noise[1:].mean(), first).strength
+    parts = _parts(p, u, strength, first)
     fit = fit_process(list(parts.values()), u, y, p.weight)
     assert fit.variance is not None
-    if fit.left_out is not None:  # keep what predicts pairs left out better
-        error = float(p.weight @ fit.left_out**2)
-        plain = regress(own)
-        if plain.rank == n - 1:
-            left = plain.residual[:, 0] / np.maximum(1 - plain.leverage[:, 0], 1e-12)
-            if p.weight @ left**2 <= error:
-                return size * plain.phi[:, 0], size**2 * sandwich(own, plain)[:, 0] ** 2, {"regression": 1.0}
-        if sparse is not None and sparse.left_out < error:
-            return size * sparse.phi, size**2 * sparse.variance, {"sparse": 1.0, "columns": sparse.columns}
-    wider = _left_out_ratio(p, u, y, even, first.phi, parts, fit.scales)
-    phi = fit.phi + (total - fit.phi.sum()) / n
-    named = {name: float(s) for name, s in zip([*parts, "noise"], fit.scales)}
-    few = 1 + n / len(odd)  # the ratio itself is an estimate, and too low where pairs are few
-    return size * phi, size**2 * max(wider, 1.0) * few * fit.variance, named
+    assert fit.left_out is not None
+    wider = _left_out_ratio(p, u, y, strength, first, parts, fit.scales)
+    few = 1 + n / len(p.z)  # the ratio itself is an estimate, and too low where pairs are few
+    return Candidate(
+        "process", fit.phi + (total - fit.phi.sum()) / n, max(wider, 1.0) * few * fit.variance, fit.left_out
+    )
 
 
 def _column(p: Pairs, column: int) -> Pairs:
@@ -135,7 +194,7 @@ def _column(p: Pairs, column: int) -> Pairs:
 
 
 def _left_out_ratio(
-    p: Pairs, u: Floats, y: Floats, even: Floats, phi: Floats, parts: dict[str, Kernel], scales: Floats
+    p: Pairs, u: Floats, y: Floats, strength: Floats, phi: Floats, parts: dict[str, Kernel], scales: Floats
 ) -> float:
     """Squared errors on pairs left out over what the posterior expects of them; screening is redone without
     the pairs.
@@ -160,16 +219,10 @@ def _left_out_ratio(
             p.base,
             p.full,
         )
-        again = _parts(part, u[rows], y[rows][1:], even[inside], phi)
-        known = parts.get("network")
+        again = _parts(part, u[rows], strength, phi)
         c, cross, own = np.zeros((len(rows), len(rows))), np.zeros((len(out), len(rows))), np.zeros(len(out))
         for name, scale in zip(parts, scales):
-            if isinstance(known, Learned) and name == "network":
-                g = known.values
-                c += scale * np.outer(g[rows], g[rows])
-                cross += scale * np.outer(g[out], g[rows])
-                own += scale * g[out] ** 2
-            elif name in again:
+            if name in again:
                 c += scale * again[name].gram(u[rows], u[rows])
                 cross += scale * again[name].gram(u[out], u[rows])
                 own += scale * again[name].gram(u[:1], u[:1])[0, 0]
@@ -185,55 +238,30 @@ def _left_out_ratio(
     return float(np.mean(ratio))
 
 
-def _parts(p: Pairs, u: Floats, odd: Floats, even: Floats, phi: Floats) -> dict[str, Kernel]:
-    """The kernels but the network: main effects, weighted products, interactions screened by boosted trees.
+def _parts(p: Pairs, u: Floats, strength: Floats, phi: Floats) -> dict[str, Kernel]:
+    """The kernels but the network: main effects, products of players by their strengths, and interactions
+    screened by boosted trees.
 
     Trees see the pairs' odd residuals, and the values themselves less the main effects: a set that
     interacts shows in both. Their largest terms enter in nested groups, so that few strong sets are not
     drowned by many weak ones.
     """
-    n, pairs = p.z.shape[1], len(odd)
-    weight = np.abs(phi)
-    weight = weight / max(float(weight.mean()), 1e-300) + 0.1
-    weight /= weight.mean()
+    n, pairs, odd, even = p.z.shape[1], len(p.z), p.odd[:, 0], p.even[:, 0]
     parts: dict[str, Kernel] = {
         "main": Additive(np.full(n, 1 / n)),
-        "main, weighted": Additive(weight / weight.sum()),
-        "triples, weighted": Products(weight, 3),
+        "main, by strength": Additive(strength / strength.sum()),
+        "by strength": Exponential(strength),
         "triples": Products(np.ones(n), 3),
     }
-    if n >= 5:
-        parts["fives, weighted"] = Products(weight, 5)
     rest = odd - u[1:] @ phi / 2
     both = np.concatenate([p.z, ~p.z])
     for name, y in (("odd", np.concatenate([rest, -rest])), ("all", np.concatenate([rest + even, even - rest]))):
         trees = fit_trees(both, y, rounds=120, leaves=8, depth=4, rate=0.1, smallest=2)
         sets, coefficient = trees.odd_terms(n)
         share = np.abs(coefficient)
-        order = np.argsort(-share, kind="stable")
-        order = order[share[order] > 0]
+        order = largest(share, 1000)
         for divisor in (8, 3, 1.2):
             top = order[: min(max(10, int(pairs / divisor)), 1000)]
             if len(top):
                 parts[f"terms, {name}, 1/{divisor}"] = Terms(sets[top], share[top] / share[top].sum())
     return parts
-
-
-def _network(p: Pairs, odd: Floats, even: Floats, ends: list[Floats], folds: int = 4) -> Learned:
-    """A network's odd part at each pair from a fit without that pair, and its Shapley values from the fit
-    to all.
-    """
-    n, pairs = p.z.shape[1], len(odd)
-    z = np.concatenate([p.z, ~p.z, np.ones((1, n), bool), np.zeros((1, n), bool)])
-    f = np.concatenate([even + odd, even - odd, ends])
-    whole = fit_network(z, f, steps=120)
-    top = whole.predict(z[-2:])
-    values = np.append((top[0] - top[1]) / 2, np.zeros(pairs))
-    fold, phi = np.arange(pairs) % folds, []
-    for k in range(folds):
-        inside = np.concatenate([fold != k, fold != k, [True, True]])
-        part = fit_network(z[inside], f[inside], steps=80)  # not from `whole`, which has seen the rest
-        values[1:][fold == k] = (part.predict(p.z[fold == k]) - part.predict(~p.z[fold == k])) / 2
-        phi.append(part.shapley())
-    jackknifed = (folds - 1) * np.var(phi, axis=0)
-    return Learned(values, whole.shapley(), jackknifed)

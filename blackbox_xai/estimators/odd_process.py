@@ -75,10 +75,12 @@ class Products(Kernel):
         return max(float(self._symmetric(powers)[-1][0]), 1e-300)
 
     def gram(self, u: Floats, other: Floats) -> Floats:
-        sums = []
+        sums: list[Floats] = []
         for k in range(1, self.order + 1):
             if k % 2 == 0:
-                sums.append(np.full((len(u), len(other)), (self.weight**k).sum()))
+                sums.append(np.asarray((self.weight**k).sum()))
+            elif k > 1 and np.all(self.weight == 1):
+                sums.append(sums[0])
             elif other is u:  # a matrix times its own transpose costs half
                 half = u * self.weight ** (k / 2)
                 sums.append(half @ half.T)
@@ -144,28 +146,6 @@ class Terms(Kernel):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Learned(Kernel):
-    """One function learned elsewhere, g(u) g(u'), known at the training rows only.
-
-    Attributes: `values` (m,) in the order of the rows, the full coalition first; `phi` (d,) its Shapley
-    values, and `doubt` (d,) the variance of those.
-    """
-
-    values: Floats
-    phi: Floats
-    doubt: Floats
-
-    def gram(self, u: Floats, other: Floats) -> Floats:
-        return np.outer(self.values[: len(u)], self.values[: len(other)])
-
-    def read(self, u: Floats) -> Floats:
-        return np.outer(self.phi, self.values)
-
-    def prior(self, d: int) -> Floats:
-        return np.asarray(self.phi**2)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Process:
     """A fitted process.
 
@@ -173,7 +153,7 @@ class Process:
     ----------
     phi : float64 (d,).
     variance : float64 (d,) or None. Posterior variance of phi.
-    left_out : float64 (m - 1,) or None. Leave-one-out residuals of the pairs; None above 1500 rows.
+    left_out : float64 (m - 1,) or None. Leave-one-out residuals of the pairs; None above 2700 rows.
     scales : float64 (kernels + 1,). Variances of the kernels, then of the noise, relative to mean square 1.
     evidence : float. Negative log marginal likelihood a row, less its constant.
     """
@@ -257,9 +237,7 @@ def fit_process(
     noise = np.concatenate([[0.0], pair_noise / pair_noise.mean()])
     pick = np.arange(m) if m <= subset else np.unique(np.linspace(0, m - 1, subset).astype(int))
     few = u[pick]
-    grams = np.stack(
-        [np.outer(k.values[pick], k.values[pick]) if isinstance(k, Learned) else k.gram(few, few) for k in kernels]
-    )
+    grams = np.stack([k.gram(few, few) for k in kernels])
     first = np.append(np.full(len(kernels), -2.0), -1.0) if start is None else start
     found = minimize(
         _evidence, first, (grams, noise[pick], y[pick]), jac=True, method="L-BFGS-B", bounds=[(-14, 6)] * len(first),
@@ -281,10 +259,9 @@ def fit_process(
     if variance:
         prior = sum((s * k.prior(u.shape[1]) for s, k in live), np.zeros(phi.shape))
         known = solve_triangular(factor, read.T, lower=True, check_finite=False)
-        doubt = sum((size * s * float(k.values @ alpha)) ** 2 * k.doubt for s, k in live if isinstance(k, Learned))
-        spread = doubt + size**2 * float(y @ alpha) / m * np.maximum(prior - (known**2).sum(axis=0), 0)
+        spread = size**2 * float(y @ alpha) / m * np.maximum(prior - (known**2).sum(axis=0), 0)
     left_out = None
-    if m <= 1500:
+    if m <= 2700:
         inverse, _ = lapack.dpotri(factor, lower=True)
         left_out = size * (alpha / np.diag(inverse))[1:]
     return Process(phi, spread, left_out, scale, float(found.fun))

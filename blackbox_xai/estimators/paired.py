@@ -48,6 +48,18 @@ class Pairs:
         return np.where(self.z, 1.0, -1.0)
 
 
+def weights_of(z: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Size, weight and included share of pairs drawn without replacement; see `Pairs`. z: bool (P, d)."""
+    n = z.shape[1]
+    size = z.sum(axis=1, dtype=np.int64)
+    size = np.minimum(size, n - size)
+    count = np.bincount(size, minlength=n // 2 + 1)
+    weight = 1.0 / (size * (n - size) * count[size].astype(np.float64))
+    weight[2 * size == n] *= 0.5
+    included = count[size] / np.array([1, *available_pairs(n)], np.float64)[size]
+    return size, weight / weight.max(), included
+
+
 class PairedSession(Session):
     """A session whose sampler is `Sizes`; a method writes `_solve_pairs`."""
 
@@ -57,21 +69,15 @@ class PairedSession(Session):
         self._sizes = sampler
 
     def _solve(self, base: Floats, full: Floats, values: Floats) -> Estimate:
-        n, pairs = self.problem.n_players, self.told // 2
+        pairs = self.told // 2
         z = np.concatenate([
             self._sizes.draw(2 * at, 2 * min(4096, pairs - at)).dense()[0::2] for at in range(0, pairs, 4096)
         ])  # fmt: skip
-        size = z.sum(axis=1, dtype=np.int64)
-        size = np.minimum(size, n - size)
-        count = np.bincount(size, minlength=n // 2 + 1)
-        weight = 1.0 / (size * (n - size) * count[size].astype(np.float64))
-        weight[2 * size == n] *= 0.5
+        size, weight, included = weights_of(z)
         if self.problem.noisy:
             included = np.zeros(pairs)  # each value is a draw: enumerating a size does not end its noise
-        else:
-            included = count[size] / np.array([1, *available_pairs(n)], np.float64)[size]
         odd, even = (values[0::2] - values[1::2]) / 2, (values[0::2] + values[1::2]) / 2
-        return self._solve_pairs(Pairs(z, size, odd, even, weight / weight.max(), included, base, full))
+        return self._solve_pairs(Pairs(z, size, odd, even, weight, included, base, full))
 
     @abstractmethod
     def _solve_pairs(self, p: Pairs) -> Estimate: ...

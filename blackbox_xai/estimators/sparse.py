@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from numpy.typing import NDArray
 
 from .boosting import fit_trees
-from .odd_process import Floats, Learned, Terms
-from .paired import Pairs, regress
+from .odd_process import Floats, Terms
+from .paired import Pairs
+from .stacking import Candidate
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SparseFit:
-    """One output's fit.
-
-    Attributes
-    ----------
-    phi, variance : float64 (d,).
-    left_out : float, >= 0. Weighted squared leave-one-out error of the pairs, widened by 1 + columns/pairs.
-    columns : int. Players, interactions and learned functions in the design.
-    """
-
-    phi: Floats
-    variance: Floats
-    left_out: float
-    columns: int
+def largest(share: Floats, most: int) -> NDArray[np.intp]:
+    """Places of the `most` largest positive entries, falling; the first of equals first."""
+    some = np.arange(len(share)) if len(share) <= most else np.flatnonzero(share >= -np.partition(-share, most)[most])
+    some = some[share[some] > 0]
+    return some[np.argsort(-share[some], kind="stable")][:most]
 
 
 def screened(p: Pairs, odd: Floats, even: Floats, phi: Floats) -> list[Terms]:
@@ -50,66 +40,55 @@ def screened(p: Pairs, odd: Floats, even: Floats, phi: Floats) -> list[Terms]:
             share.append(np.abs(coefficient))
         unique, where = np.unique(np.concatenate(sets).astype(np.int64), axis=0, return_inverse=True)
         total = np.bincount(where.ravel(), np.concatenate(share), minlength=len(unique))
-        order = np.argsort(-total, kind="stable")
-        order = order[total[order] > 0]
+        order = largest(np.asarray(total, np.float64), int(0.4 * len(odd)))
         out.append(Terms(unique[order], np.asarray(total[order], np.float64)))
     return out
 
 
-def fit_sparse(p: Pairs, learned: Learned | None = None) -> SparseFit:
+def fit_sparse(p: Pairs, first: Floats) -> Candidate:
     """Weighted least squares of one output's odd values on the players and the strongest interactions.
 
-    Their ranking, their number (none, or 1/20 to 2/5 of the pairs) and whether the learned function enters
-    have the least leave-one-out error. The constraint at the full coalition is a row of weight 1e4.
+    Their ranking and their number (none, or 1/20 to 2/5 of the pairs) have the least leave-one-out error.
+    The constraint at the full coalition is a row of weight 1e4. `first`: a first estimate (d,), for the trees.
 
-    Cost: O(P F**2) for F columns, a few times. Source: OddSHAP (Fumagalli et al. 2026). Differs: the number
-    of terms is chosen, orders up to seven, no player is dropped.
+    Cost: O(P F**2) for F columns, twice. Source: OddSHAP (Fumagalli et al. 2026). Differs: the number of
+    terms is chosen, orders up to seven, no player is dropped.
     """
     n, pairs = p.z.shape[1], len(p.z)
     odd, even, half = p.odd[:, 0], p.even[:, 0] - p.even[:, 0].mean(), float(p.total[0]) / 2
-    rankings = screened(p, odd, even, regress(p).phi[:, 0])
     u = np.concatenate([np.ones((1, n)), p.signs])
     root = np.append(1e4, np.sqrt(p.weight / p.weight.mean()))
-    y = np.append(half, odd)
-    free = np.append(0.0, 1 - p.included)
-    best: SparseFit | None = None
-    for terms in rankings:
+    y = np.append(half, odd) * root
+    best: tuple[Terms, int, Floats, Floats, Floats] | None = None
+    least = np.inf
+    for terms in screened(p, odd, even, first):
         sizes = sorted({0, *(min(int(pairs * s), len(terms.sets)) for s in (0.05, 0.1, 0.2, 0.4))})
-        for known in [None] if learned is None else [None, learned]:
-            for size in sizes:
-                if n + size >= 0.8 * pairs:
-                    continue
-                part = Terms(terms.sets[:size], np.ones(size))
-                columns, reads = [u], [2 * np.eye(n)]
-                if size:
-                    columns.append(part.features(u))
-                    reads.append(2 * part.spread(n, 1))
-                if known is not None:
-                    columns.append(known.values[:, None])
-                    reads.append(known.phi[:, None])
-                design = np.concatenate(columns, axis=1) * root[:, None]
-                fit = _solve(design, y * root, np.concatenate(reads, axis=1), p.weight, free, root)
-                if best is None or fit.left_out < 0.97 * best.left_out:
-                    best = fit
+        sizes = [s for s in sizes if n + s < 0.8 * pairs]
+        columns = np.concatenate([u, Terms(terms.sets[: sizes[-1]], terms.share[: sizes[-1]]).features(u)], axis=1)
+        columns *= root[:, None]
+        q, r = np.linalg.qr(columns)  # of all columns: its first ones serve the smaller designs
+        diagonal = np.abs(np.diag(r))
+        for size in sizes:
+            count = n + size
+            if diagonal[:count].min() > 1e-9 * diagonal[:count].max():
+                basis, inverse = q[:, :count], None
+            else:  # columns repeat
+                left, s, right = np.linalg.svd(r[:, :count], full_matrices=False)
+                keep = s > 1e-9 * s[0]
+                basis, inverse = q @ left[:, keep], right[keep].T / s[keep]
+            gap = (y - basis @ (basis.T @ y)) / np.maximum(1 - (basis**2).sum(axis=1), 1e-6)
+            gap *= np.sqrt(1 + count / pairs)  # the terms have seen the pairs they are judged by
+            error = float(p.weight @ (gap[1:] / root[1:]) ** 2)
+            if error < 0.97 * least:
+                if inverse is None:
+                    inverse = np.linalg.inv(r[:count, :count])
+                best, least = (terms, size, basis, inverse, gap), error
     if best is None:
         raise AssertionError("fewer pairs than players: the caller checks")
-    return SparseFit(best.phi + (2 * half - best.phi.sum()) / n, best.variance, best.left_out, best.columns)
-
-
-def _solve(design: Floats, y: Floats, read: Floats, weight: Floats, free: Floats, root: Floats) -> SparseFit:
-    """Least squares by QR; singular value decomposition where columns repeat."""
-    q, r = np.linalg.qr(design)
-    size = np.abs(np.diag(r))
-    if size.min() > 1e-9 * size.max():
-        back = np.linalg.solve(r.T, read.T).T
-    else:
-        left, s, right = np.linalg.svd(r)
-        keep = s > 1e-9 * s[0]
-        q, back = q @ left[:, keep], (read @ right[keep].T) / s[keep]
-    along = q.T @ y
-    residual = (y - q @ along) / np.maximum(1 - (q**2).sum(axis=1), 1e-6)
-    error = residual[1:] / root[1:]
-    columns = design.shape[1]
-    variance = (back @ q.T) ** 2 @ (free * residual**2)
-    score = float(weight @ error**2) * (1 + columns / len(error))
-    return SparseFit(back @ along, variance, score, columns)
+    terms, size, basis, inverse, gap = best
+    read = 2 * np.concatenate([np.eye(n), Terms(terms.sets[:size], terms.share[:size]).spread(n, 1)], axis=1)
+    back = read @ inverse
+    phi = back @ (basis.T @ y)
+    free = np.append(0.0, 1 - p.included)
+    variance = (back @ basis.T) ** 2 @ (free * gap**2)
+    return Candidate(f"sparse, {n + size} columns", phi + (2 * half - phi.sum()) / n, variance, gap[1:] / root[1:])
