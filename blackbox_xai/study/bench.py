@@ -160,8 +160,6 @@ class ExplainedAgain:
         self.bench, self.method, self.cell, self.target, self.store = bench, method, cell, target, store
         self.rows_sent, self.seconds_model = 0, 0.0
         x = bench.instance.x
-        if isinstance(bench.instance.players, Players) or isinstance(x, str):
-            raise InvalidInput("study: max_sensitivity nudges images and rows of numbers; leave it out for others.")
         self.clip: tuple[float, float] | None = None
         if bench.judge.kind == "image":
             image = as_image(x)

@@ -124,7 +124,7 @@ def _grouped(made: Made, results: Results | None, instances: int | None, refused
     signed = results.signed() if results is not None else {}
     cells = [c for c in planned(made, instances) if (c.method, c.budget) not in refused]
     work = Work(made)
-    return sum(made.study.all_group_scores[place].cost(work, group) for place, group in due(made, cells, signed))
+    return sum(score.cost(work, group) for score, group in due(made, cells, signed))
 
 
 def _steps(made: Made, chain: Chain, whole: bool, lost: int | None) -> list[int | str]:

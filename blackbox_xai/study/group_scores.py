@@ -39,12 +39,18 @@ class Room(Protocol):
 class GroupScore(ABC):
     """A score of several cells' maps. Its numbers are kept under the cell of its `Group`.
 
-    name : in TOML. better : {number's name: "high" or "low"}.
+    name : in TOML. better : {number's name: "high" or "low"}. seeds_needed : int.
+    replacement : as in `Score`, where the score sends anything; its numbers are then called after it.
     """
 
     name: ClassVar[str]
     better: ClassVar[dict[str, str]] = {}
     seeds_needed: ClassVar[int] = 1
+    replacement: Any = None
+
+    def called(self, number: str) -> str:
+        """A number's name in tables."""
+        return number if self.replacement is None else f"{number}:{self.replacement}"
 
     @abstractmethod
     def groups(self, cells: Iterable[Cell]) -> list[Group]:
@@ -131,8 +137,6 @@ class Agreement(GroupScore):
 
 class _OverInstances(GroupScore):
     """Scores of a dataset: one number a method, budget and seed."""
-
-    replacement: Any = None
 
     @abstractmethod
     def coalitions(self) -> int:

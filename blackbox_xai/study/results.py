@@ -208,10 +208,9 @@ class Results:
         state = {"status": outcome.status, "error": outcome.error, "finished": time.time()}
         mark = [signs.c[k] == v for k, v in {**key, "name": name}.items()]
         with self.engine.begin() as db:
-            old = db.execute(sa.select(signs.c.numbers).where(*mark)).scalar()
-            if old:
-                gone = [scores.c[k] == v for k, v in key.items()]
-                db.execute(scores.delete().where(*gone, scores.c.metric.in_(json.loads(old))))
+            old = json.loads(db.execute(sa.select(signs.c.numbers).where(*mark)).scalar() or "[]")
+            gone = [scores.c[k] == v for k, v in key.items()]
+            db.execute(scores.delete().where(*gone, scores.c.metric.in_([*old, *outcome.values])))
             db.execute(signs.delete().where(*mark))
             grown = {k: cells.c[k] + v for k, v in spent.items()}
             if not db.execute(cells.update().where(*own).values(**state, **grown)).rowcount:

@@ -14,8 +14,7 @@ from typing import Any, Literal
 from ..errors import BudgetExhausted, InvalidInput
 from .bill import bill_of
 from .cells import SCRATCH, ChainRun, Desk, Shares
-from .group_scores import Group
-from .groups import due, make, planned
+from .groups import Due, due, make, planned
 from .results import Results
 from .spec import Chain, Made, Study
 
@@ -193,7 +192,7 @@ def _chain(made: Made, desk: Desk, chain: Chain) -> int:
     return sum(1 for _ in own.run(done))
 
 
-def _group(made: Made, desk: Desk, item: tuple[int, Group]) -> int:
+def _group(made: Made, desk: Desk, item: Due) -> int:
     return make(made, desk, item)
 
 

@@ -12,6 +12,7 @@ from ..estimators import METHODS, Estimator
 from ..game import Target
 from ..oracles import as_oracle
 from ..oracles.base import Oracle
+from ..players import Players
 from .group_scores import GROUP_SCORES, GroupScore
 from .names import EVERY_INSTANCE, Cell
 from .scores import SCORES as CELL_SCORES
@@ -136,6 +137,9 @@ class Study:
         unknown = [s for s in self.scores if not isinstance(s, (Score, GroupScore))]
         if unknown:
             raise InvalidInput(f"study: score {unknown[0]!r} is unknown; there are {', '.join(sorted(SCORES))}.")
+        called = [s.called(s.name) for s in self.all_scores] + [s.called(s.name) for s in self.all_group_scores]
+        if len(set(called)) != len(called):
+            raise InvalidInput(f"study {self.name!r}: a score is named twice with one replacement: {sorted(called)}.")
         for group in self.all_group_scores:
             if group.seeds_needed > len(self.seeds):
                 raise InvalidInput(f"study {self.name!r}: {group.name} needs {group.seeds_needed} seeds at least.")
@@ -154,6 +158,12 @@ class Study:
         if clash:
             raise InvalidInput(f"study {self.name!r}: {clash} name both a method and a reference.")
         for score in self.all_scores:
+            fixed = [i.name for i in subject.instances if isinstance(i.x, str) or isinstance(i.players, Players)]
+            if score.reruns() and fixed:
+                raise InvalidInput(
+                    f"study {self.name!r}: {score.name} nudges images and rows of numbers; {fixed[0]!r} is a text "
+                    "or has its own Players object. Leave that score out."
+                )
             if score.reference is not None and score.reference not in subject.references:
                 raise InvalidInput(f"study {self.name!r}: the subject has no reference {score.reference!r}.")
         return Made(self, subject, as_oracle(subject.oracle))

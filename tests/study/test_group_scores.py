@@ -221,5 +221,21 @@ def test_soundness_of_texts_and_classes_by_choice(tmp_path):
     results = study.run(s, tmp_path)
     assert results.failures() == []
     assert results.described()["used"] <= study.bill(s).total
-    wrong = dataclasses.replace(s, scores=("road",), subject=Subject(made.oracle, [Instance("n", "a text")]))
+    text = Subject(made.oracle, [Instance("n", "a text")])
+    wrong = dataclasses.replace(s, scores=("road",), subject=text)
     assert "failed" in {r["status"] for r in study.run(wrong, tmp_path / "w").rows()}
+    with pytest.raises(InvalidInput, match="is a text or has its own Players"):
+        dataclasses.replace(s, scores=("max_sensitivity",), subject=text).made()
+
+
+def test_group_scores_may_change_places_and_have_replacements(tmp_path):
+    first = study.run(declared(n=3, scores=("deletion", "stability", "agreement", "completeness")), tmp_path)
+    before = numbers(first)
+    other = SCORES["completeness"](replacement="marginal")
+    scores = ("deletion", "completeness", other, "agreement", "stability")
+    after = numbers(study.run(declared(n=3, scores=scores), tmp_path))
+    key = Cell(EVERY_INSTANCE, "kernelshap", 8, 0)
+    assert {k: v for k, v in after.items() if not k[1].endswith(":marginal")} == before
+    assert (key, "completeness_loss:marginal") in after
+    with pytest.raises(InvalidInput, match="named twice"):
+        declared(scores=("completeness", "completeness"))
