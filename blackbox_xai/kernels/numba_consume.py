@@ -20,7 +20,7 @@ from .numba_blend import (
 )
 
 _PAST_CACHES = 4 * 2**20  # bytes: batches this large are stored past the caches, which they would only empty
-_ROWS, _TILE = 8, 16  # rows, and lines of each, that are mixed while they lie in a near cache
+_ROWS, _TILE = 2, 16  # rows, and lines of each, that are mixed while they lie in a near cache
 
 
 @jit
