@@ -1,7 +1,8 @@
 """Vector code for the compiled kernels: 64 positions at a time, written to memory past the caches where asked.
 
 numba's own loops do not turn mask bits into a vector select, nor store past the caches; these intrinsics say so to
-LLVM, which has an answer for any processor.
+LLVM, which has an answer for any processor. Code cached on disk does not notice a change in here: touch the files
+that use it.
 """
 
 from __future__ import annotations
