@@ -51,7 +51,7 @@ class Counted:
 
 
 def ours(method):
-    return lambda game, n, budget, seed: method.estimate(game, n, budget=budget, seed=seed).values
+    return lambda game, n, budget, seed: method.estimate(game, n, budget=budget, seed=seed)
 
 
 def shapiq_method(cls_name, **options):
@@ -107,12 +107,14 @@ def measure(game, label: str, budget: int, seed: int, run) -> dict | None:
     f = Counted(game.value)
     start = time.process_time()
     try:
-        phi = np.asarray(run(f, game.d, budget, seed), float)
+        got = run(f, game.d, budget, seed)
     except Exception as error:  # a peer that refuses this budget has no cell
         print(f"  {game.name} {label}: {type(error).__name__}: {str(error)[:90]}", flush=True)
         return None
     seconds = time.process_time() - start - f.seconds
+    phi, error = np.asarray(getattr(got, "values", got), float), getattr(got, "std_error", None)
     true, top = game.shapley, min(5, game.d)
+    slack = 1e-9 * np.abs(true).max()  # rounding
     ranks = [np.argsort(np.argsort(v)) for v in (phi, true)]
     first = [set(np.argsort(-np.abs(v))[:top]) for v in (phi, true)]
     return {
@@ -121,6 +123,7 @@ def measure(game, label: str, budget: int, seed: int, run) -> dict | None:
         "top5": len(first[0] & first[1]) / top,
         "rows": f.rows,
         "seconds": seconds,
+        "covered": "" if error is None else float(np.mean(np.abs(phi - true) <= 1.96 * error + slack)),
     }
 
 
@@ -208,6 +211,18 @@ def report(rows, path: Path) -> None:
                 if k[1] == b and m in c and here:
                     worst = max(worst, max(c[m], 1e-10) / max(min(here), 1e-10))
             out.append(f"{geo(m, b) / best[b]:.3f} ({worst:.2f})")
+        lines.append(f"| {m} | " + " | ".join(out) + " |")
+    lines += ["", "Coverage of the 95 % intervals: mean over games, in brackets the game with the least.", ""]
+    lines += ["| method | " + " | ".join(budgets) + " |", "|---" * (len(budgets) + 1) + "|"]
+    for m in (m for m in methods if "." not in m):
+        out = []
+        for b in budgets:
+            held: dict = {}
+            for r in rows:
+                if r["method"] == m and r["budget"] == b and r.get("covered") not in (None, ""):
+                    held.setdefault(r["game"], []).append(float(r["covered"]))
+            means = [np.mean(v) for v in held.values()]
+            out.append(f"{np.mean(means):.2f} ({min(means):.2f})" if means else "-")
         lines.append(f"| {m} | " + " | ".join(out) + " |")
     players = {r["game"]: r["n"] for r in rows}
     over = {m: max(c[m] / budget_of(k[1], int(players[k[0]])) for k, c in calls.items() if m in c) for m in methods}

@@ -106,15 +106,13 @@ def _fit_outputs(p: Pairs, linked: bool) -> tuple[Floats, Floats, list[dict[str,
         parts = [fit_odd(p, j, linked=linked) for j in range(outputs)]
         values = np.stack([phi for phi, _, _ in parts], axis=1)
         return values, np.stack([v for _, v, _ in parts], axis=1), [told for _, _, told in parts]
-    size = np.maximum(np.abs(p.odd).max(axis=0), 1e-300)
-    turn = np.linalg.svd(p.odd / size, full_matrices=False)[2][:MOST_FITS].T / size[:, None]
-    back = np.linalg.pinv(turn)
-    main = _turned(p, turn)
-    phi, variance, shares = _fit_outputs(main, False)
-    rest = _turned(p, np.eye(outputs) - turn @ back)
+    turn = np.linalg.svd(p.odd, full_matrices=False)[2][:MOST_FITS].T
+    phi, variance, shares = _fit_outputs(_turned(p, turn), False)
+    rest = _turned(p, np.eye(outputs) - turn @ turn.T)
     left, error = _plain(rest)
     error = np.where(np.isfinite(error), error, 0.0)
-    return phi @ back + left, variance @ back**2 + error**2, shares
+    phi = phi @ turn.T + left
+    return phi + (p.total - phi.sum(axis=0)) / len(phi), variance @ turn.T**2 + error**2, shares
 
 
 def _turned(p: Pairs, turn: Floats) -> Pairs:
@@ -138,11 +136,10 @@ def fit_odd(p: Pairs, column: int, *, linked: bool) -> tuple[Floats, Floats, dic
         full=(raw.full - centre) / size,
     )  # fmt: skip
     plain = regress(own)
-    seen, found = np.unique(np.concatenate([odd + even, even - odd])), []
-    label = len(seen) == 2
-    if len(odd) >= SPARSE_FROM * n and (
-        not label or len(odd) > MOST_PAIRS
-    ):  # few pairs of a label differ: any fit is exact
+    found: list[Candidate] = []
+    seen = np.unique(np.round(np.concatenate([odd + even, even - odd]) / size, 9))
+    label = len(seen) == 2  # few of its pairs differ, so that a sparse fit is exact by chance
+    if len(odd) >= SPARSE_FROM * n and not (label and len(odd) <= MOST_PAIRS):
         sparse = fit_sparse(own, plain.phi[:, 0])
         if float(own.weight @ sparse.left_out**2) < 1e-16 * float(own.weight @ own.odd[:, 0] ** 2):
             return size * sparse.phi, size**2 * sparse.variance, {sparse.name: 1.0}
@@ -154,7 +151,7 @@ def fit_odd(p: Pairs, column: int, *, linked: bool) -> tuple[Floats, Floats, dic
         if linked and is_probability(raw):
             phi, left = (v / size for v in fit_linked(raw))
             found.append(Candidate("log-odds", phi, few * (moved @ left**2), left))
-    if plain.rank == n - 1:
+    if plain.rank == n - 1 or not found:
         left = plain.residual[:, 0] / np.maximum(1 - plain.leverage[:, 0], 1e-12)
         found.append(Candidate("regression", plain.phi[:, 0], sandwich(own, plain)[:, 0] ** 2, left))
     phi, variance, shares = combine(found, p.weight)
@@ -162,7 +159,7 @@ def fit_odd(p: Pairs, column: int, *, linked: bool) -> tuple[Floats, Floats, dic
     variance = np.maximum(variance, moved @ left_out**2)
     if label:
         # a label: a good classifier errs on no pair or on few, which says little; one more such pair counts
-        jump = (seen[1] - seen[0]) / 2 / size
+        jump = (seen[1] - seen[0]) / 2
         effective = p.weight.sum() ** 2 / (p.weight**2).sum()
         variance = np.maximum(variance, found[-1].variance) + moved.sum(axis=1) * jump**2 / effective
     return size * phi, size**2 * variance + (TOLERANCE * size) ** 2, shares
