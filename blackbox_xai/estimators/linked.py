@@ -94,6 +94,5 @@ def _surrogate_shapley(r: Relevance, u: Floats, alphas: list[Floats], centre: fl
     left = regress(Pairs(z[:-1], size, rest[:-1], even_value[:-1], weight, included, -rest[-1], rest[-1])).phi[:, 0]
     strength = r.strength
     joint = -r.joint * np.expm1(-2 * strength.sum())
-    return (
-        left + (r.linear * Additive(strength / strength.sum()).read(u) + joint * Exponential(strength).read(u)) @ near
-    )
+    read = r.linear * Additive(strength / strength.sum()).read(u) + joint * Exponential(strength).read(u)
+    return np.asarray(left + read @ near)
