@@ -28,7 +28,7 @@ class Auto(Estimator):
         Shapley interaction indices (diagonal 0), "faithful" for the faithful 2-additive game (singles on the
         diagonal; singles and pairs i < j sum to full - base).
 
-    Cost: 2 + 2P coalitions; about 0.2 CPU s for 30 players and 500 queries, 4 s for 300 and 5000.
+    Cost: 2 + 2P coalitions; about 0.25 CPU s for 30 players and 500 queries, 5 s for 300 and 5000.
     """
 
     effort: Literal["full", "cheap"] = "full"
