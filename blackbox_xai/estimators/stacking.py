@@ -8,6 +8,8 @@ import numpy as np
 
 from .odd_process import Floats
 
+_MOST = 4.0  # times the least squared error
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
@@ -30,13 +32,19 @@ def combine(found: list[Candidate], weight: Floats) -> tuple[Floats, Floats, dic
     """Shapley values (d,), variances (d,) and the shares by name.
 
     The shares, >= 0 and of sum 1, have the least squared error on the pairs left out, weighted by `weight` (P,):
-    that is what the error of Shapley values goes with. The variance adds the spread between the candidates.
+    that is what the error of Shapley values goes with. Candidates with more than four times the least error have none:
+    what they could add is small, and where pairs are few they fit by chance. The variance adds the spread between the
+    candidates.
     """
     from scipy.optimize import nnls
 
     if len(found) == 1:
         return found[0].phi, found[0].variance, {found[0].name: 1.0}
+    names = [c.name for c in found]
     errors = np.stack([c.left_out for c in found], axis=1) * np.sqrt(weight / weight.sum())[:, None]
+    size = (errors**2).sum(axis=0)
+    kept = np.flatnonzero(size <= _MOST * size.min())
+    found, errors = [found[i] for i in kept], errors[:, kept]
     square = errors.T @ errors
     square[np.diag_indices(len(found))] *= 1 + 2 / len(weight)
     scale = np.sqrt(np.maximum(np.diag(square), 1e-300))
@@ -49,4 +57,8 @@ def combine(found: list[Candidate], weight: Floats) -> tuple[Floats, Floats, dic
     share /= share.sum()
     phi = sum(s * c.phi for s, c in zip(share, found))
     variance = sum(s * (c.variance + (c.phi - phi) ** 2) for s, c in zip(share, found))
-    return np.asarray(phi), np.asarray(variance), {c.name: float(s) for c, s in zip(found, share)}
+    return (
+        np.asarray(phi),
+        np.asarray(variance),
+        {**dict.fromkeys(names, 0.0), **{c.name: float(s) for c, s in zip(found, share)}},
+    )
