@@ -16,9 +16,9 @@ BRUTE, SAMPLED = 16, 8000  # players up to which the surrogate is valued everywh
 
 
 def is_probability(p: Pairs) -> bool:
-    """Whether all values lie in 0..1 and spread over a fifth of it: only then does the link matter."""
+    """Whether all values lie in 0..1 and their log-odds spread over more than 1: only then does the link matter."""
     values = np.concatenate([p.even + p.odd, p.even - p.odd, p.base[None], p.full[None]])
-    return bool(values.min() >= -1e-9 and values.max() <= 1 + 1e-9 and np.ptp(values) > 0.2)
+    return bool(values.min() >= -1e-9 and values.max() <= 1 + 1e-9 and np.ptp(_link(values)) > 1)
 
 
 def fit_linked(p: Pairs) -> tuple[Floats, Floats]:
