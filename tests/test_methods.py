@@ -13,6 +13,7 @@ from scipy.stats import t as student_t
 from blackbox_xai import estimators, exact
 from blackbox_xai.errors import InvalidInput, TooFewQueries
 from blackbox_xai.estimators import METHODS, Problem
+from blackbox_xai.estimators.stacking import Candidate, combine
 from tests.games import saturating, table_of, unanimity
 
 NAMES = sorted(n for n in METHODS if not getattr(METHODS[n], "grid_only", False))
@@ -490,3 +491,22 @@ def test_hard_cases_stay_finite(name):
         assert got.values.sum() == pytest.approx(total, abs=1e-9 * max(np.abs(got.values).max(), abs(total)))
     with pytest.raises(TooFewQueries):
         METHODS[name]().estimate(cases[3][2], 300, budget=3)
+
+
+def test_a_fit_that_is_much_worse_has_no_share_but_widens_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    phi, weight = rng.normal(size=5), np.ones(30)
+    good, near = (
+        Candidate(n, phi + s, np.full(5, 1e-4), s * rng.normal(size=30)) for n, s in (("a", 0.1), ("b", 0.12))
+    )
+    far = Candidate("c", phi + 2, np.full(5, 1e-4), 0.5 * rng.normal(size=30))
+    values, variance, shares = combine([good, near, far], weight)
+    assert shares["c"] == 0
+    assert shares["a"] > 0
+    assert sum(shares.values()) == pytest.approx(1)
+    np.testing.assert_allclose(values, shares["a"] * good.phi + shares["b"] * near.phi)
+    _, narrow, _ = combine([good, near], weight)
+    assert (variance >= narrow).all()
+    alone = combine([far], weight)
+    assert alone[2] == {"c": 1.0}
+    assert alone[0] is far.phi
