@@ -1,5 +1,5 @@
-"""Odd Gaussian-process regression with learned parts: screened interactions and, in `auto`, small
-linked.
+"""Odd Gaussian-process regression with learned parts, mixed with sparse and plain regression and, in `auto`, with a
+process on log-odds.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def _left_out_ratio(
 
 
 def _parts(p: Pairs, u: Floats, strength: Floats, phi: Floats) -> dict[str, Kernel]:
-    """The kernels but the network: main effects, products of players by their strengths, and interactions
+    """The kernels: main effects, products of players by their strengths, and interactions
     screened by boosted trees.
 
     Trees see the pairs' odd residuals, and the values themselves less the main effects: a set that
