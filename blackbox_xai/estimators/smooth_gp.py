@@ -13,9 +13,9 @@ from ..kernels import on_numpy
 from ..masks import Masks
 from ..samplers.coins import SmoothedCoins, balanced
 from .base import Bools, Estimate, Estimator, Floats, Problem, Session
-from .surrogate import LENGTHS, SEARCHED, Cells, Surrogate, fit, normal_scores, own_path, refined
+from .surrogate import BETWEEN, LENGTHS, SEARCHED, Cells, Surrogate, fit, normal_scores, own_path, refined
 
-_STREAM_NOISE, _STREAM_LEVEL = 0x5300, 0x5301
+_STREAM_NOISE, _STREAM_LEVEL, _STREAM_SCATTER = 0x5300, 0x5301, 0x5302
 _SEARCHED = 240  # rows for choosing width and noise between rounds
 _TINY = 1e-4  # added to both odds: a probability of 0 or 1 has finite log-odds
 
@@ -26,11 +26,14 @@ class SmoothGP(Estimator):
 
     The value is regressed on what each of 28 x 28 cells shows, by a Gaussian process with a smooth prior (a
     probability also as log-odds). Its ranking of the pixels is the fixed point: each pixel's effect is the mean
-    gradient of the surrogate at the best 4%, 13%, ... 96% of the pixels, and at what is left without them. The
-    first rows are smooth random masks; later ones are such prefixes of the ranking so far, with noise, and their
-    complements, so queries go where insertion and deletion will take the picture. Last, the rankings of a fine and
-    of a coarse prior move uphill in the area between the surrogate's own insertion and deletion curves and are
-    averaged; the values are dealt out in that order.
+    gradient of the surrogate at the best 4%, 13%, ... 96% of the pixels, and at what is left without them. From
+    there it moves uphill in the area between the surrogate's own insertion and deletion curves. The first rows are
+    smooth random masks; later ones are prefixes of the ranking so far, with noise, and their complements, so queries
+    go where insertion and deletion will take the picture. Last, the rankings of a fine, a middle and a coarse prior
+    are averaged; the values are dealt out in that order.
+
+    Pixels of one cell are not told apart by answers. They share its effect by how much each changes the picture
+    (`Problem.contrast`), and by chance, so that neighbours are not ranked by their place.
 
     Attributes
     ----------
@@ -39,10 +42,13 @@ class SmoothGP(Estimator):
     sigma : (float, float). Width of the masks' edges, in shorter sides of the grid: at first, and from row 500 on.
     noise : (float, float). Noise added to the ranking, whose places are spread as a standard normal: likewise.
     tilt : float, > 0. Share shown is u ** tilt, u uniform: above 1 small shares are shown (or hidden) more often.
+    scatter : float, 0 <= scatter < 2. The part of chance: a pixel's effect is multiplied by a uniform draw of mean 1
+        and this width, pure in (seed, pixel). 0 leaves it out: a smoother map, whose pixels count for less when they
+        turn grey one by one (`experiments/results/images.md`).
 
     Cost: 2 + 2P coalitions, always pairs of a mask and its complement. With several outputs the rounds serve them in
-    turn. Standard errors: posterior deviation of the surrogate's gradient, scaled to its left-out errors; they
-    do not know of what is smaller than a cell.
+    turn. Standard errors: posterior deviation of the surrogate's gradient, scaled to its left-out errors, and that of
+    `scatter`; they know no more of what is smaller than a cell.
     """
 
     first: int = 160
@@ -50,6 +56,7 @@ class SmoothGP(Estimator):
     sigma: tuple[float, float] = (0.049, 0.031)
     noise: tuple[float, float] = (0.6, 0.3)
     tilt: float = 1.5
+    scatter: float = 0.8
     name: ClassVar[str] = "smoothgp"
     estimates: ClassVar[str] = "effects along the path of the own ranking, smoothed, scaled to the total"
     suits: ClassVar[str] = "the pixels of an image, or any grid with neighbours that belong together"
@@ -65,10 +72,10 @@ class SmoothGP(Estimator):
             raise InvalidInput(
                 "smoothgp: the players are not on a grid; use it on pixels, or e.g. method='kernelshap' here."
             )
-        if self.first < 8 or self.first % 2 or not self.growth > 0 or not self.tilt > 0:
+        if self.first < 8 or self.first % 2 or not self.growth > 0 or not self.tilt > 0 or not 0 <= self.scatter < 2:
             raise InvalidInput(
-                f"smoothgp: first must be even and >= 8, growth and tilt > 0; got {self.first}, {self.growth}, "
-                f"{self.tilt}."
+                f"smoothgp: first must be even and >= 8, growth and tilt > 0, scatter in [0, 2); got {self.first}, "
+                f"{self.growth}, {self.tilt}, {self.scatter}."
             )
         return _Rounds(p, self)
 
@@ -89,6 +96,8 @@ class _Rounds(Session):
             more = max(32, int(method.growth * bounds[-1]))
             bounds.append(bounds[-1] + more + more % 2)
         self._bounds = bounds
+        self._texture = self._cells.texture()
+        self._chance = self._drawn()
         self._fields: dict[int, list[Floats]] = {}  # of each round: memory of a pure function
         self._seen = np.zeros((self.planned, int(np.prod(self._cells.shape))), np.float32)
         self._known = np.zeros(self.planned, bool)
@@ -113,6 +122,18 @@ class _Rounds(Session):
             bits.append(on_numpy.pack(pair))
         return Masks(np.concatenate(bits), self.problem.n_players, start=start, group=2)
 
+    def _drawn(self) -> Floats:
+        """(H*W,): the part of chance, of mean 1; the less, the fewer pixels a cell has."""
+        d, cells = self.problem.n_players, int(np.prod(self._cells.shape))
+        blocks = np.arange(-(-d // 4), dtype=np.uint64)
+        words = on_numpy.philox(self.problem.seed, _STREAM_SCATTER, np.uint64(0), blocks)
+        uniform = (words.ravel()[:d] + 0.5) / 2**32
+        return np.asarray(1 + self._method.scatter * (1 - cells / d) * (uniform - 0.5))
+
+    def _pixels(self, cells: Floats) -> Floats:
+        """Effects of cells, (c,), to effects of pixels, (H*W,), all in the cells' units."""
+        return self._cells.spread(cells) * self._texture * self._chance
+
     def _note(self, row: int, dense: Bools) -> None:
         self._seen[row : row + len(dense)] = self._cells.coverage(dense)
         self._known[row : row + len(dense)] = True
@@ -131,9 +152,9 @@ class _Rounds(Session):
             values = np.concatenate(self._values)[:rows]
             coverage = self._coverage(rows)
             found = []
-            for models in self._models(coverage, values, LENGTHS, _SEARCHED):
-                ranked = normal_scores(own_path(models, coverage)[0])
-                found.append(self._cells.spread(ranked).reshape(self._cells.grid))
+            for models in self._models(coverage, values, BETWEEN, _SEARCHED):
+                effects = self._pixels(refined(models, own_path(models, coverage)[0]))
+                found.append(normal_scores(effects).reshape(self._cells.grid))
             self._fields = {turn: found}
         return self._fields[turn]
 
@@ -173,21 +194,21 @@ class _Rounds(Session):
         for family, total in zip(families, full - base):
             paths = [own_path(models, coverage) for models in family]
             best = int(np.argmin([models[0].error for models in family]))
-            models, (field, path) = family[best], paths[best]
-            value = models[0]
+            value, (field, path) = family[best][0], paths[best]
             own = value.gradient(path).mean(axis=0) * value.scale
             size = float(own @ field) / max(float(field @ field), 1e-300)
-            effects = self._cells.spread(size * field / players)
+            effects = self._pixels(size * field / players)
             if size > 0:  # the values stay, their order is the refined one
                 ranked = np.sum([refined(m, f) for m, (f, _) in zip(family, paths)], axis=0)
-                order = np.argsort(self._cells.spread(ranked), kind="stable")
+                order = np.argsort(self._pixels(ranked), kind="stable")
                 effects[order] = np.sort(effects)
             summed = float(effects.sum())
             stretch = float(total) / summed if summed * total > 0 else 1.0
             stretch = stretch if 0.25 <= stretch <= 4 else 1.0
             maps.append(stretch * effects)
-            errors.append(self._cells.spread(stretch * value.deviation(path) * value.scale / players))
-            notes.append({"left_out_error": [g.error for g in models], "scaled_by": stretch})
+            deviation = self._cells.spread(stretch * value.deviation(path) * value.scale / players) * self._texture
+            errors.append(np.hypot(deviation, (self._chance.std() / self._chance * maps[-1])))
+            notes.append({"left_out_error": [g.error for g in family[best]], "scaled_by": stretch})
         spread, error = np.stack(maps, axis=1), np.stack(errors, axis=1)
         return self._estimate(
             base, full, spread, error, surrogates=notes, rounds=int(np.searchsorted(self._bounds, self.told))

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from .base import Bools, Floats
 
 CELLS = 28  # a side, at most
-LENGTHS = (0.0625, 0.107)  # prior widths, in shorter sides of the grid: 14 and 24 px at 224
+LENGTHS = (0.036, 0.0625, 0.107)  # prior widths, in shorter sides of the grid: 8, 14 and 24 px at 224
+BETWEEN = LENGTHS[1:]  # those tried between rounds
 NOISES = (0.03, 0.1, 0.3)  # shares of the prior variance
 KEPT = 0.01  # smallest part of the prior kept, against the largest
 SEARCHED, INDUCING = 600, 1000  # rows for choosing width and noise at the end; centres of the surrogate
@@ -22,7 +23,7 @@ class Cells:
     """Coarse cells over a grid of players (H, W): at most 28 x 28, as equal as can be.
 
     `contrast` (H*W,), where known, says how much each player changes the input: the prior variance of a cell's effect
-    is proportional to the contrast in it and next to it.
+    is proportional to the contrast in it and next to it, and a cell's players share its effect by `texture`.
     """
 
     grid: tuple[int, int]
@@ -77,6 +78,16 @@ class Cells:
             table = (near[0] + 2 * near[1] + near[2]) / 4
         return np.asarray(np.sqrt(table / table.mean()).ravel())
 
+    def texture(self) -> Floats:
+        """Share of each player in the effect around it, (H*W,), about 1: the root of its contrast, over that nearby."""
+        if self.contrast is None or not self.contrast.any():
+            return np.ones(self.grid[0] * self.grid[1])
+        from scipy.ndimage import gaussian_filter
+
+        root = np.sqrt(self.contrast + 4e-4 * self.contrast.max()).reshape(self.grid)
+        near = gaussian_filter(root, [side / cells for side, cells in zip(self.grid, self.shape)])
+        return np.asarray((root / (near + 0.1 * root.mean())).ravel())
+
     def basis(self, length: float) -> Floats:
         """(c, r): B with B B' the prior covariance of the cells' effects, less its parts below 1% of the largest.
 
@@ -98,7 +109,7 @@ class Cells:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surrogate:
-    """A Gaussian process over coverage, fitted: k(x, x') = exp(-|B'(x - x')|^2 / (2 u)) + 1.
+    """A Gaussian process over coverage: k(x, x') = (1 + r) exp(-r) + 1 (Matern 3/2), r = |B'(x - x')| sqrt(3 / u).
 
     Attributes
     ----------
@@ -117,34 +128,51 @@ class Surrogate:
     weights: Floats  # (p,)
     width: float  # u
 
-    def _kernel(self, features: Floats) -> Floats:
-        square = (features**2).sum(axis=1)[:, None] + (self.points**2).sum(axis=1)
-        return np.asarray(np.exp(-np.maximum(square - 2 * features @ self.points.T, 0) / (2 * self.width)))
-
     def gradient(self, coverage: Floats) -> Floats:
         """Change of the value with each cell's coverage, in `scale`: (m, c) -> (m, c)."""
         features = coverage @ self.basis
-        pull = self._kernel(features) * self.weights
-        return np.asarray((pull @ self.points - pull.sum(axis=1, keepdims=True) * features) @ self.basis.T / self.width)
+        pull = _slope(_reach(features, self.points, self.width), self.width) * self.weights
+        return np.asarray((pull @ self.points - pull.sum(axis=1, keepdims=True) * features) @ self.basis.T)
 
     def deviation(self, coverage: Floats) -> Floats:
         """Posterior standard deviation of the mean gradient over rows `coverage` (m, c), in `scale`: (c,)."""
         features = coverage @ self.basis
-        kernel = self._kernel(features)
-        pull = (kernel.T @ features - kernel.sum(axis=0)[:, None] * self.points) / (-self.width * len(features))
+        slope = _slope(_reach(features, self.points, self.width), self.width)
+        pull = (slope.sum(axis=0)[:, None] * self.points - slope.T @ features) / len(features)
         cross = pull @ self.basis.T  # (p, c): covariance of the centres' values with the mean gradient
-        square = (features**2).sum(axis=1)
-        own = np.exp(-np.maximum(square[:, None] + square - 2 * features @ features.T, 0) / (2 * self.width))
+        reach = _reach(features, features, self.width)
+        slope = _slope(reach, self.width)
+        bend = slope * (3 / self.width) / np.where(reach > 0, reach, np.inf)  # 4 k''(|x - x'|^2)
         smooth = features @ self.basis.T
-        mean = own.mean()
-        quad = (own.sum(axis=1) @ smooth**2 - np.einsum("mc,mc->c", smooth, own @ smooth)) * 2 / len(features) ** 2
-        prior = mean * (self.basis**2).sum(axis=1) / self.width - quad / self.width**2
-        square = (self.points**2).sum(axis=1)
-        gram = np.exp(-np.maximum(square[:, None] + square - 2 * self.points @ self.points.T, 0) / (2 * self.width)) + 1
+        quad = (bend.sum(axis=1) @ smooth**2 - np.einsum("mc,mc->c", smooth, bend @ smooth)) * 2 / len(features) ** 2
+        prior = slope.mean() * (self.basis**2).sum(axis=1) - quad
+        gram = _matern(_reach(self.points, self.points, self.width)) + 1
         gram[np.diag_indices(len(gram))] += self.noise
         known = np.einsum("pc,pc->c", cross, np.linalg.solve(gram, cross))
         # the noise is `noise` times the process; both are scaled to the errors left out
         return np.asarray(np.sqrt(np.maximum(prior - known, 0) * self.error / self.noise))
+
+
+def _reach(a: Floats, b: Floats, width: float) -> Floats:
+    """r of every row of `a` with every row of `b`."""
+    return np.sqrt((3 / width) * _apart(a, b))
+
+
+def _apart(a: Floats, b: Floats) -> Floats:
+    """Squared distances of rows."""
+    square = a @ (-2 * b.T)
+    square += (a**2).sum(axis=1)[:, None]
+    square += (b**2).sum(axis=1)
+    return np.asarray(np.maximum(square, 0, out=square))
+
+
+def _matern(reach: Floats) -> Floats:
+    return np.asarray((1 + reach) * np.exp(-reach))
+
+
+def _slope(reach: Floats, width: float) -> Floats:
+    """-2 dk / d|x - x'|^2: the kernel's gradient is this times x' - x."""
+    return np.asarray((3 / width) * np.exp(-reach))
 
 
 def fit(
@@ -193,10 +221,9 @@ def _evenly(rows: int, most: int) -> NDArray[np.intp]:
 
 
 def _gram(features: Floats) -> tuple[Floats, float]:
-    square = (features**2).sum(axis=1)
-    distance = np.maximum(square[:, None] + square - 2 * features @ features.T, 0)
-    width = max(float(np.median(distance)), 1e-12)
-    return np.exp(-distance / (2 * width)) + 1, width
+    square = _apart(features, features)
+    width = max(float(np.median(square)), 1e-12)
+    return _matern(np.sqrt((3 / width) * square)) + 1, width
 
 
 def _left_out(matrix: Floats, table: Floats) -> Floats:
@@ -219,11 +246,8 @@ def _solve(basis: Floats, coverage: Floats, table: Floats, noise: float) -> tupl
         gram[np.diag_indices(len(gram))] += noise
         return basis, points, np.asarray(np.linalg.solve(gram, table)), width
     matrix, right = noise * gram, np.zeros((len(points), table.shape[1]))
-    square = (points**2).sum(axis=1)
     for at in range(0, len(coverage), 1024):
-        features = coverage[at : at + 1024] @ basis
-        distance = (features**2).sum(axis=1)[:, None] + square - 2 * features @ points.T
-        cross = np.exp(-np.maximum(distance, 0) / (2 * width)) + 1
+        cross = _matern(_reach(coverage[at : at + 1024] @ basis, points, width)) + 1
         matrix += cross.T @ cross
         right += cross.T @ table[at : at + 1024]
     matrix[np.diag_indices(len(matrix))] += 1e-8 * np.trace(matrix) / len(matrix)
@@ -237,12 +261,12 @@ def unit(field: Floats) -> Floats:
 
 
 def normal_scores(field: Floats) -> Floats:
-    """The ranking alone: the places of the cells, spread as a standard normal; equal cells in order."""
-    from statistics import NormalDist
+    """The ranking alone: the places of the players, spread as a standard normal; equal ones in order."""
+    from scipy.special import ndtri
 
-    place = np.argsort(np.argsort(field, kind="stable"), kind="stable")
-    scores = np.array([NormalDist().inv_cdf((i + 0.5) / len(field)) for i in range(len(field))])
-    return np.asarray(scores[place])
+    scores = np.empty(len(field))
+    scores[np.argsort(field, kind="stable")] = ndtri((np.arange(len(field)) + 0.5) / len(field))
+    return scores
 
 
 def own_path(models: list[Surrogate], coverage: Floats, steps: int = 5) -> tuple[Floats, Floats]:
@@ -268,17 +292,20 @@ def own_path(models: list[Surrogate], coverage: Floats, steps: int = 5) -> tuple
     return np.sum([unit(g.gradient(path).mean(axis=0)) for g in models], axis=0), path
 
 
-def refined(models: list[Surrogate], field: Floats, steps: int = 10) -> Floats:
+def refined(models: list[Surrogate], field: Floats, steps: int = 10, deleted: float = 1.5) -> Floats:
     """The field moved uphill in the area between the surrogate's insertion and deletion curves, (c,).
 
-    At each level only cells near the cut count: those with a larger gradient than their neighbours in rank go up.
+    At each level only cells near the cut count: those with a larger gradient than their neighbours in rank go up. The
+    deletion curve, which is steep where insertion's is flat, weighs `deleted` times the insertion curve.
     """
     edge, field = 0.3, unit(field)
     for _ in range(steps):
-        shown = prefixes(field, edge)[: len(LEVELS)]
+        path = prefixes(field, edge)
+        shown = path[: len(LEVELS)]
         near, uphill = shown * (1 - shown), np.zeros(len(field))
         for g in models:
-            both = g.gradient(shown) + g.gradient(1 - shown)
+            slopes = g.gradient(path)
+            both = slopes[: len(LEVELS)] + deleted * slopes[len(LEVELS) :]
             usual = (near * both).sum(axis=1, keepdims=True) / near.sum(axis=1, keepdims=True)
             uphill += (near * (both - usual)).sum(axis=0)
         field = unit(field + 0.15 * unit(uphill))
