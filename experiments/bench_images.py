@@ -5,10 +5,11 @@ Model: EfficientNet-Lite0, softmax of the predicted class; 224 x 224 pixels as p
 into grey (area, relative to the clean score and absolute), 25 steps each.
 
     python experiments/bench_images.py --data DIR --cache DIR --out experiments/results --seeds 0 1 2 \
-        --methods smoothgp:200 smoothgp:500 reference:500 gefa:500 kernelshap:500 ig:0
+        --methods smoothgp:200 smoothgp:500 reference:500 gefa:500 kernelshap:500 ig:0 igblur:0
 
 DIR holds photographs and labels.csv. Answers are kept in the cache, so a run goes on where it stopped. `ig` is the
-white box, integrated gradients from the grey that the network takes for 0; its queries are not counted.
+white box, integrated gradients from the grey that the network takes for 0, `igblur` from the blurred picture; their
+passes are not counted.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from blackbox_xai.whitebox import IntegratedGradients
 SIDE = 224
 FIELDS = ("photo", "seed", "method", "queries", "aopc", "insertion", "grey", "insertion_abs", "grey_abs", "outside_s")
 SHOWN = FIELDS[4:9]
+WHITE_BOX = {"ig": "grey", "igblur": "blur"}
 
 
 def photograph(path: Path) -> np.ndarray:
@@ -104,10 +106,10 @@ def method(name: str) -> Estimator:
     return GEFA(variant="reference") if name == "reference" else METHODS[name]()
 
 
-def white_box(image: np.ndarray, chosen: int) -> np.ndarray:
-    """Integrated gradients (H*W,) of the probability of class `chosen`, from grey."""
+def white_box(image: np.ndarray, chosen: int, baseline: str) -> np.ndarray:
+    """Integrated gradients (H*W,) of the probability of class `chosen`."""
     reference = IntegratedGradients(network(), preprocess=normalised, activation="softmax")
-    return np.asarray(reference(image, baseline="grey", target=chosen).values)
+    return np.asarray(reference(image, baseline=baseline, target=chosen).values)
 
 
 def judged(oracle: Any, image: np.ndarray, values: np.ndarray) -> dict[str, float]:
@@ -125,8 +127,8 @@ def attributed(
 ) -> tuple[np.ndarray, float]:
     """A map (H*W,), and the seconds it took outside the model."""
     begin = time.perf_counter()
-    if name == "ig":
-        return white_box(image, chosen), time.perf_counter() - begin
+    if name in WHITE_BOX:
+        return white_box(image, chosen, WHITE_BOX[name]), time.perf_counter() - begin
     pixels = method(name).on_grid
     players = ImagePixels(image) if pixels else ImageSegments(image)
     a = explain(oracle, image, budget=queries, method=method(name), players=players, seed=seed)

@@ -195,7 +195,7 @@ class _Rounds(Session):
             paths = [own_path(models, coverage) for models in family]
             best = int(np.argmin([models[0].error for models in family]))
             value, (field, path) = family[best][0], paths[best]
-            own = value.gradient(path).mean(axis=0) * value.scale
+            own = value.mean_gradient(path) * value.scale
             size = float(own @ field) / max(float(field @ field), 1e-300)
             effects = self._pixels(size * field / players)
             if size > 0:  # the values stay, their order is the refined one

@@ -130,9 +130,17 @@ class Surrogate:
 
     def gradient(self, coverage: Floats) -> Floats:
         """Change of the value with each cell's coverage, in `scale`: (m, c) -> (m, c)."""
+        return np.asarray(self._pull(coverage) @ self.basis.T)
+
+    def mean_gradient(self, coverage: Floats) -> Floats:
+        """Mean of `gradient` over the rows, (c,)."""
+        return np.asarray(self._pull(coverage).mean(axis=0) @ self.basis.T)
+
+    def _pull(self, coverage: Floats) -> Floats:
+        """The gradient in the basis, (m, r)."""
         features = coverage @ self.basis
         pull = _slope(_reach(features, self.points, self.width), self.width) * self.weights
-        return np.asarray((pull @ self.points - pull.sum(axis=1, keepdims=True) * features) @ self.basis.T)
+        return np.asarray(pull @ self.points - pull.sum(axis=1, keepdims=True) * features)
 
     def deviation(self, coverage: Floats) -> Floats:
         """Posterior standard deviation of the mean gradient over rows `coverage` (m, c), in `scale`: (c,)."""
@@ -283,20 +291,20 @@ def own_path(models: list[Surrogate], coverage: Floats, steps: int = 5) -> tuple
     path (24, c) : the rows at which the gradient was taken last.
     """
     some = coverage[_evenly(len(coverage), SEARCHED)]
-    field = np.sum([unit(g.gradient(some).mean(axis=0)) for g in models], axis=0)
+    field = np.sum([unit(g.mean_gradient(some)) for g in models], axis=0)
     path = prefixes(field)
     for _ in range(steps):
-        new = np.sum([unit(g.gradient(path).mean(axis=0)) for g in models], axis=0)
+        new = np.sum([unit(g.mean_gradient(path)) for g in models], axis=0)
         field = unit(field) + unit(new)
         path = prefixes(field)
-    return np.sum([unit(g.gradient(path).mean(axis=0)) for g in models], axis=0), path
+    return np.sum([unit(g.mean_gradient(path)) for g in models], axis=0), path
 
 
 def refined(models: list[Surrogate], field: Floats, steps: int = 10, deleted: float = 1.5) -> Floats:
     """The field moved uphill in the area between the surrogate's insertion and deletion curves, (c,).
 
     At each level only cells near the cut count: those with a larger gradient than their neighbours in rank go up. The
-    deletion curve, which is steep where insertion's is flat, weighs `deleted` times the insertion curve.
+    deletion curve weighs `deleted` times the insertion curve.
     """
     edge, field = 0.3, unit(field)
     for _ in range(steps):

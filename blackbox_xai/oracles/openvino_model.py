@@ -72,6 +72,8 @@ class OpenVinoOracle(ModelFileOracle):
             there = ", ".join(core.available_devices)
             raise InvalidInput(f"OpenVinoOracle: there is no device {self._place!r}; there are {there}.")
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": self._asked}
+        if self._place == "CPU":  # by default each process binds its threads to the same first cores
+            options["ENABLE_CPU_PINNING"] = False
         if self._threads is not None:
             options["INFERENCE_NUM_THREADS"] = self._threads
         try:
