@@ -21,7 +21,7 @@ class Counting:
         self.sizes.append(len(batch))
         if self.calls == self.fail_at:
             raise self.error or ValueError("boom")
-        return np.asarray(batch, float) @ self.weights
+        return (np.asarray(batch, float) * self.weights).sum(axis=1)  # not @: its bits depend on a row's place
 
 
 def bag_of_words(weights: dict[str, float]) -> Any:
