@@ -21,7 +21,8 @@ class Counting:
         self.sizes.append(len(batch))
         if self.calls == self.fail_at:
             raise self.error or ValueError("boom")
-        return (np.asarray(batch, float) * self.weights).sum(axis=1)  # not @: its bits depend on a row's place
+        # not @: its bits depend on a row's place in the batch
+        return np.einsum("md,d...->m...", np.asarray(batch, float), self.weights)
 
 
 def bag_of_words(weights: dict[str, float]) -> Any:
