@@ -43,8 +43,8 @@ class SmoothGP(Estimator):
     noise : (float, float). Noise added to the ranking, whose places are spread as a standard normal: likewise.
     tilt : float, > 0. Share shown is u ** tilt, u uniform: above 1 small shares are shown (or hidden) more often.
     scatter : float, 0 <= scatter < 2. The part of chance: a pixel's effect is multiplied by a uniform draw of mean 1
-        and this width, pure in (seed, pixel). 0 leaves it out: a smoother map, whose pixels count for less when they
-        turn grey one by one (`experiments/results/images.md`).
+        and this width (less where a cell holds few pixels), pure in (seed, pixel). 0 leaves it out: a smoother map, of
+        which more survives when pixels turn grey one by one (`experiments/results/images.md`).
 
     Cost: 2 + 2P coalitions, always pairs of a mask and its complement. With several outputs the rounds serve them in
     turn. Standard errors: posterior deviation of the surrogate's gradient, scaled to its left-out errors, and that of
@@ -207,7 +207,7 @@ class _Rounds(Session):
             stretch = stretch if 0.25 <= stretch <= 4 else 1.0
             maps.append(stretch * effects)
             deviation = self._cells.spread(stretch * value.deviation(path) * value.scale / players) * self._texture
-            errors.append(np.hypot(deviation, (self._chance.std() / self._chance * maps[-1])))
+            errors.append(np.hypot(deviation, self._chance.std() / self._chance * maps[-1]))
             notes.append({"left_out_error": [g.error for g in family[best]], "scaled_by": stretch})
         spread, error = np.stack(maps, axis=1), np.stack(errors, axis=1)
         return self._estimate(
