@@ -206,13 +206,22 @@ class _Rounds(Session):
             stretch = float(total) / summed if summed * total > 0 else 1.0
             stretch = stretch if 0.25 <= stretch <= 4 else 1.0
             maps.append(stretch * effects)
-            deviation = self._cells.spread(stretch * value.deviation(path) * value.scale / players) * self._texture
-            errors.append(np.hypot(deviation, self._chance.std() / self._chance * maps[-1]))
+            nearby, doubt = self._nearby([models[0] for models in family], best, coverage, path)
+            known = self._cells.spread(stretch * nearby / players) * self._texture
+            doubt = self._cells.spread(stretch * doubt / players) * self._texture
+            errors.append(np.hypot(maps[-1] - known, doubt))
             notes.append({"left_out_error": [g.error for g in family[best]], "scaled_by": stretch})
         spread, error = np.stack(maps, axis=1), np.stack(errors, axis=1)
         return self._estimate(
             base, full, spread, error, surrogates=notes, rounds=int(np.searchsorted(self._bounds, self.told))
         )
+
+    def _nearby(self, values: list[Surrogate], best: int, told: Floats, path: Floats) -> tuple[Floats, Floats]:
+        """Mean effect of the cells near each, (c,), and its deviation: within and between the priors."""
+        near = self._cells.nearby
+        means = np.stack([near(g.mean_gradient(path)) * g.scale for g in values])
+        within = np.stack([g.deviation(told, path, near(g.basis)) * g.scale for g in values])
+        return means[best], np.sqrt((within**2).mean(axis=0) + means.var(axis=0))
 
 
 def _smooth_noise(seed: int, pair: int, grid: tuple[int, int], sigma: float) -> Floats:

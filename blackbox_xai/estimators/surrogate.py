@@ -13,6 +13,7 @@ CELLS = 28  # a side, at most
 LENGTHS = (0.036, 0.0625, 0.107)  # prior widths, in shorter sides of the grid: 8, 14 and 24 px at 224
 BETWEEN = LENGTHS[1:]  # those tried between rounds
 NOISES = (0.03, 0.1, 0.3)  # shares of the prior variance
+LINEAR = 10.0  # weight of a linear part, tried beside none
 KEPT = 0.01  # smallest part of the prior kept, against the largest
 SEARCHED, INDUCING = 600, 1000  # rows for choosing width and noise at the end; centres of the surrogate
 LEVELS = (np.arange(12) + 0.5) / 12
@@ -66,6 +67,14 @@ class Cells:
         wide = np.einsum("yi,ijk,xj->yxk", self.stretch(0), table, self.stretch(1), optimize=True)
         return np.asarray(wide.reshape(self.grid[0] * self.grid[1], *cells.shape[1:]))
 
+    def nearby(self, cells: Floats) -> Floats:
+        """Gaussian mean over the cells around each, of the middle prior width: (c,) or (c, k), same shape."""
+        from scipy.ndimage import gaussian_filter
+
+        width = [LENGTHS[1] * min(self.grid) * count / side for side, count in zip(self.grid, self.shape)]
+        table = gaussian_filter(cells.reshape(*self.shape, -1), [*width, 0], mode="nearest")
+        return np.asarray(table.reshape(cells.shape))
+
     def weights(self) -> Floats:
         """Prior deviation of each cell's effect, (c,), root mean square 1."""
         if self.contrast is None or not self.contrast.any():
@@ -109,22 +118,28 @@ class Cells:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surrogate:
-    """A Gaussian process over coverage: k(x, x') = (1 + r) exp(-r) + 1 (Matern 3/2), r = |B'(x - x')| sqrt(3 / u).
+    """A Gaussian process over coverage: k(x, x') = (1 + r) exp(-r) + 1 + l (B'(x - 1/2))'(B'(x' - 1/2)) / u.
+
+    Matern 3/2, r = |B'(x - x')| sqrt(3 / u), and a linear part where it is of use: without it the gradient of a model
+    that adds up would fade away from the rows.
 
     Attributes
     ----------
     mean, scale : of the values fitted; `scale` > 0.
     error : float. Leave-one-pair-out mean squared error, in squared `scale`.
-    length, noise : the prior width in players, and the noise.
+    variance : float. Of the process, in squared `scale`: with it, errors left out have the size the process expects.
+    length, noise, linear : the prior width in players; the noise, a share of `variance`; l, 0 or `LINEAR`.
     """
 
     mean: float
     scale: float
     error: float
+    variance: float
     length: float
     noise: float
+    linear: float
     basis: Floats  # (c, r)
-    points: Floats  # (p, r): the centres' features
+    points: Floats  # (p, r): the centres' features, B'(x - 1/2)
     weights: Floats  # (p,)
     width: float  # u
 
@@ -138,27 +153,33 @@ class Surrogate:
 
     def _pull(self, coverage: Floats) -> Floats:
         """The gradient in the basis, (m, r)."""
-        features = coverage @ self.basis
+        features = _features(self.basis, coverage)
         pull = _slope(_reach(features, self.points, self.width), self.width) * self.weights
-        return np.asarray(pull @ self.points - pull.sum(axis=1, keepdims=True) * features)
+        bent = (pull + self.linear / self.width * self.weights) @ self.points
+        return np.asarray(bent - pull.sum(axis=1, keepdims=True) * features)
 
-    def deviation(self, coverage: Floats) -> Floats:
-        """Posterior standard deviation of the mean gradient over rows `coverage` (m, c), in `scale`: (c,)."""
-        features = coverage @ self.basis
+    def deviation(self, told: Floats, rows: Floats, of: Floats | None = None) -> Floats:
+        """Posterior standard deviation of the mean gradient over `rows` (m, c), in `scale`: (c,).
+
+        `told` (n, c) is the coverage that was fitted. `of` (k, r) in place of `basis` asks for k sums of the gradient.
+        """
+        of = self.basis if of is None else of
+        features, linear = _features(self.basis, rows), self.linear / self.width
         slope = _slope(_reach(features, self.points, self.width), self.width)
-        pull = (slope.sum(axis=0)[:, None] * self.points - slope.T @ features) / len(features)
-        cross = pull @ self.basis.T  # (p, c): covariance of the centres' values with the mean gradient
+        pull = (slope.mean(axis=0) + linear)[:, None] * self.points - slope.T @ features / len(features)
+        cross = pull @ of.T  # (p, k): covariance of the centres' values with the mean gradient
         reach = _reach(features, features, self.width)
         slope = _slope(reach, self.width)
         bend = slope * (3 / self.width) / np.where(reach > 0, reach, np.inf)  # 4 k''(|x - x'|^2)
-        smooth = features @ self.basis.T
+        smooth = features @ of.T
         quad = (bend.sum(axis=1) @ smooth**2 - np.einsum("mc,mc->c", smooth, bend @ smooth)) * 2 / len(features) ** 2
-        prior = slope.mean() * (self.basis**2).sum(axis=1) - quad
-        gram = _matern(_reach(self.points, self.points, self.width)) + 1
-        gram[np.diag_indices(len(gram))] += self.noise
-        known = np.einsum("pc,pc->c", cross, np.linalg.solve(gram, cross))
-        # the noise is `noise` times the process; both are scaled to the errors left out
-        return np.asarray(np.sqrt(np.maximum(prior - known, 0) * self.error / self.noise))
+        prior = (slope.mean() + linear) * (of**2).sum(axis=1) - quad
+        nothing, law = np.zeros((len(told), 0)), (self.width, self.noise, self.linear)
+        gram, matrix, _ = _normal(_features(self.basis, told), nothing, self.points, *law)
+        known = np.einsum("pc,pc->c", cross, np.linalg.solve(matrix, cross))
+        if len(told) > len(gram):  # what the centres' own values would tell, less what is not known of these
+            known = np.einsum("pc,pc->c", cross, np.linalg.solve(gram, cross)) - self.noise * known
+        return np.asarray(np.sqrt(np.maximum(prior - known, 0) * self.variance))
 
 
 def _reach(a: Floats, b: Floats, width: float) -> Floats:
@@ -194,8 +215,8 @@ def fit(
     values : (m, q).
     lengths : prior widths to choose from, in shorter sides of the grid.
 
-    Width and noise have the smallest leave-one-pair-out error on at most `searched` rows; above 1000 rows the process
-    is carried by 1000 of them, spread evenly.
+    Width and noise have the smallest leave-one-pair-out error on at most `searched` rows, then the linear part is taken
+    or left; above 1000 rows the process is carried by 1000 of them, spread evenly.
 
     Cost: O(m * 1000^2) at most.
     """
@@ -203,22 +224,25 @@ def fit(
     scale = np.where(scale > 1e-12 * np.abs(values).max(axis=0, initial=1e-300), scale, 0.0)
     table = (values - mean) / np.where(scale > 0, scale, 1.0) * (scale > 0)
     few = _evenly(len(values), searched)
-    best: list[tuple[float, float, float]] = [(np.inf, 0.0, 0.0)] * values.shape[1]
+    best: list[tuple[float, ...]] = [(np.inf, 0.0, 0.0, 0.0, 0.0)] * values.shape[1]
+
+    def weigh(length: float, noises: tuple[float, ...], linear: float) -> None:
+        features = _features(cells.basis(length), coverage[few])
+        kernel = _kernel(features, features, _median(features), linear)
+        for noise in noises:
+            found = _left_out(kernel + noise * np.eye(len(kernel)), table[few])
+            best[:] = [min(b, (float(e), float(v), length, noise, linear)) for b, e, v in zip(best, *found)]
+
     for share in lengths:
-        length = max(1.0, share * min(cells.grid))
-        kernel, _ = _gram(coverage[few] @ cells.basis(length))
-        for noise in NOISES:
-            left_out = _left_out(kernel + noise * np.eye(len(kernel)), table[few])
-            best = [min(b, (float(e), length, noise)) for b, e in zip(best, left_out)]
-    made = {}
-    for _, length, noise in set(best):
-        made[length, noise] = _solve(cells.basis(length), coverage, table, noise)
+        weigh(max(1.0, share * min(cells.grid)), NOISES, 0.0)
+    for _, _, length, noise, _ in set(best):
+        weigh(length, (noise,), LINEAR)
+    made = {law: _solve(cells.basis(law[0]), coverage, table, *law[1:]) for law in {b[2:] for b in best}}
     found = []
-    for q, (error, length, noise) in enumerate(best):
-        basis, points, weights, width = made[length, noise]
-        found.append(
-            Surrogate(float(mean[q]), float(scale[q]) or 1.0, error, length, noise, basis, points, weights[:, q], width)
-        )
+    for q, (error, variance, *law) in enumerate(best):
+        basis, points, weights, width = made[tuple(law)]
+        sizes = float(mean[q]), float(scale[q]) or 1.0, error, variance
+        found.append(Surrogate(*sizes, *law, basis, points, weights[:, q], width))
     return found
 
 
@@ -228,38 +252,55 @@ def _evenly(rows: int, most: int) -> NDArray[np.intp]:
     return np.stack([2 * pairs, 2 * pairs + 1], axis=1).ravel()
 
 
-def _gram(features: Floats) -> tuple[Floats, float]:
-    square = _apart(features, features)
-    width = max(float(np.median(square)), 1e-12)
-    return _matern(np.sqrt((3 / width) * square)) + 1, width
+def _median(features: Floats) -> float:
+    """Squared width of the kernel: the median squared distance of the rows."""
+    return max(float(np.median(_apart(features, features))), 1e-12)
 
 
-def _left_out(matrix: Floats, table: Floats) -> Floats:
-    """Mean squared error of each column when each pair is left out in turn, (q,)."""
+def _features(basis: Floats, coverage: Floats) -> Floats:
+    return np.asarray((coverage - 0.5) @ basis)
+
+
+def _kernel(a: Floats, b: Floats, width: float, linear: float) -> Floats:
+    kernel = _matern(_reach(a, b, width)) + 1
+    return kernel + linear / width * (a @ b.T) if linear else kernel
+
+
+def _left_out(matrix: Floats, table: Floats) -> tuple[Floats, Floats]:
+    """Each pair left out in turn: mean squared error, and that over what is expected at variance 1; each (q,)."""
     inverse = np.linalg.inv(matrix)
-    pull = inverse @ table
     pairs = len(matrix) // 2
+    pull = (inverse @ table).reshape(pairs, 2, -1)
     p = np.arange(pairs)
-    blocks = inverse.reshape(pairs, 2, pairs, 2)[p, :, p, :]
-    errors = np.linalg.solve(blocks, pull.reshape(pairs, 2, -1))
-    return np.asarray((errors**2).mean(axis=(0, 1)))
+    errors = np.linalg.solve(inverse.reshape(pairs, 2, pairs, 2)[p, :, p, :], pull)
+    return np.asarray((errors**2).mean(axis=(0, 1))), np.asarray((errors * pull).mean(axis=(0, 1)))
 
 
-def _solve(basis: Floats, coverage: Floats, table: Floats, noise: float) -> tuple[Floats, Floats, Floats, float]:
+def _solve(
+    basis: Floats, coverage: Floats, table: Floats, noise: float, linear: float
+) -> tuple[Floats, Floats, Floats, float]:
     """Basis, centres, weights (p, q) and kernel width; all rows count, at most 1000 carry the process."""
-    centres = _evenly(len(coverage), INDUCING)
-    points = coverage[centres] @ basis
-    gram, width = _gram(points)
-    if len(centres) == len(coverage):
-        gram[np.diag_indices(len(gram))] += noise
-        return basis, points, np.asarray(np.linalg.solve(gram, table)), width
+    features = _features(basis, coverage)
+    points = features[_evenly(len(coverage), INDUCING)]
+    width = _median(points)
+    _, matrix, right = _normal(features, table, points, width, noise, linear)
+    return basis, points, np.asarray(np.linalg.solve(matrix, right)), width
+
+
+def _normal(
+    features: Floats, table: Floats, points: Floats, width: float, noise: float, linear: float
+) -> tuple[Floats, Floats, Floats]:
+    """Covariance of the centres; the matrix and the right side of the equations of their weights."""
+    gram = _kernel(points, points, width, linear)
+    if len(points) == len(features):
+        return gram, gram + noise * np.eye(len(gram)), table
     matrix, right = noise * gram, np.zeros((len(points), table.shape[1]))
-    for at in range(0, len(coverage), 1024):
-        cross = _matern(_reach(coverage[at : at + 1024] @ basis, points, width)) + 1
+    for at in range(0, len(features), 1024):
+        cross = _kernel(features[at : at + 1024], points, width, linear)
         matrix += cross.T @ cross
         right += cross.T @ table[at : at + 1024]
     matrix[np.diag_indices(len(matrix))] += 1e-8 * np.trace(matrix) / len(matrix)
-    return basis, points, np.asarray(np.linalg.solve(matrix, right)), width
+    return gram, matrix, right
 
 
 def unit(field: Floats) -> Floats:
