@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from .surrogate import BETWEEN, LENGTHS, SEARCHED, Cells, Surrogate, fit, normal
 
 _STREAM_NOISE, _STREAM_LEVEL, _STREAM_SCATTER = 0x5300, 0x5301, 0x5302
 _SEARCHED = 240  # rows for choosing width and noise between rounds
+_LAG = 0
 _TINY = 1e-4  # added to both odds: a probability of 0 or 1 has finite log-odds
 
 
@@ -99,8 +101,10 @@ class _Rounds(Session):
         self._texture = self._cells.texture()
         self._chance = self._drawn()
         self._fields: dict[int, list[Floats]] = {}  # of each round: memory of a pure function
-        self._seen = np.zeros((self.planned, int(np.prod(self._cells.shape))), np.float32)
-        self._known = np.zeros(self.planned, bool)
+        self._seen = np.zeros(
+            (self.planned // 2, int(np.prod(self._cells.shape))), np.float32
+        )  # of first ones of pairs
+        self._known = np.zeros(self.planned // 2, bool)
 
     def _draw(self, start: int, count: int) -> Masks:
         if count == 0:
@@ -110,16 +114,19 @@ class _Rounds(Session):
         if turn == 0:
             masks = self.sampler.draw(start, count)
             for at in range(0, count, 64):
-                self._note(start + at, masks[at : min(at + 64, count)].dense())
+                self._note((start + at) // 2, masks[at : min(at + 64, count)].dense()[::2])
             return masks
-        fields = self._fields_of(turn)
-        bits = []
+        with _one_thread():
+            return self._prefixes(turn, start, count)
+
+    def _prefixes(self, turn: int, start: int, count: int) -> Masks:
+        """Pairs around the rankings known at the round's beginning."""
+        fields, bits = self._fields_of(turn), []
         levels = (balanced(self.problem.seed ^ _STREAM_LEVEL, start // 2, count // 2) + 0.5) / 2**32
         for row, level in zip(range(start, start + count, 2), levels):
             dense = self._prefix(row // 2, fields[(row // 2) % len(fields)], float(level))
-            pair = np.stack([dense, ~dense])
-            self._note(row, pair)
-            bits.append(on_numpy.pack(pair))
+            self._note(row // 2, dense[None])
+            bits.append(on_numpy.pack(np.stack([dense, ~dense])))
         return Masks(np.concatenate(bits), self.problem.n_players, start=start, group=2)
 
     def _drawn(self) -> Floats:
@@ -134,37 +141,38 @@ class _Rounds(Session):
         """Effects of cells, (c,), to effects of pixels, (H*W,), all in the cells' units."""
         return self._cells.spread(cells) * self._texture * self._chance
 
-    def _note(self, row: int, dense: Bools) -> None:
-        self._seen[row : row + len(dense)] = self._cells.coverage(dense)
-        self._known[row : row + len(dense)] = True
+    def _note(self, pair: int, dense: Bools) -> None:
+        """Remember what the first masks (m, d) of the pairs from `pair` on show."""
+        self._seen[pair : pair + len(dense)] = self._cells.coverage(dense)
+        self._known[pair : pair + len(dense)] = True
 
-    def _coverage(self, rows: int) -> Floats:
-        """(rows, c) of the first rows; drawn again where this session never drew them."""
-        while not self._known[:rows].all():
-            start = int(np.argmin(self._known[:rows]))
-            self._draw(start - start % 2, min(256, self.planned - start + start % 2))
-        return self._seen[:rows].astype(np.float64)
+    def _shown(self, pairs: int) -> Floats:
+        """(pairs, c) of the first pairs; drawn again where this session never drew them."""
+        while not self._known[:pairs].all():
+            start = 2 * int(np.argmin(self._known[:pairs]))
+            self._draw(start, min(256, self.planned - start))
+        return self._seen[:pairs].astype(np.float64)
 
     def _fields_of(self, turn: int) -> list[Floats]:
         """The rankings (H, W) that round `turn` explores, one a target."""
         if turn not in self._fields:
-            rows = self._bounds[turn]
+            rows = self._bounds[turn] - _LAG
             values = np.concatenate(self._values)[:rows]
-            coverage = self._coverage(rows)
+            shown = self._shown(rows // 2)
             found = []
-            for models in self._models(coverage, values, BETWEEN, _SEARCHED):
-                effects = self._pixels(refined(models, own_path(models, coverage)[0]))
+            for models in self._models(shown, values, BETWEEN, _SEARCHED):
+                effects = self._pixels(refined(models, own_path(models, shown)[0]))
                 found.append(normal_scores(effects).reshape(self._cells.grid))
             self._fields = {turn: found}
         return self._fields[turn]
 
     def _models(
-        self, coverage: Floats, values: Floats, lengths: tuple[float, ...], searched: int
+        self, shown: Floats, values: Floats, lengths: tuple[float, ...], searched: int
     ) -> list[list[Surrogate]]:
         """For each target its surrogates: of the value, and of the log-odds where all values are probabilities."""
         odds = [c for c in range(values.shape[1]) if self._is_probability(values[:, c])]
         columns = [values, np.log((values[:, odds] + _TINY) / (1 - values[:, odds] + _TINY))]
-        made = fit(self._cells, coverage, np.concatenate(columns, axis=1), lengths, searched)
+        made = fit(self._cells, shown, np.concatenate(columns, axis=1), lengths, searched)
         k = values.shape[1]
         return [[made[c]] + ([made[k + odds.index(c)]] if c in odds else []) for c in range(k)]
 
@@ -179,7 +187,7 @@ class _Rounds(Session):
         sigma = max(1.0, (m.sigma[0] + late * (m.sigma[1] - m.sigma[0])) * min(grid))
         amount = m.noise[0] + late * (m.noise[1] - m.noise[0])
         mixed = field + amount * _smooth_noise(self.problem.seed, pair, grid, sigma)
-        thin = max(1, int(np.sqrt(mixed.size / 16384)))
+        thin = max(1, int(np.sqrt(mixed.size / 4096)))
         cut = np.quantile(mixed[::thin, ::thin], 1 - share)
         dense = (mixed > cut).ravel()
         if dense.all() or not dense.any():
@@ -187,12 +195,16 @@ class _Rounds(Session):
         return dense
 
     def _solve(self, base: Floats, full: Floats, values: Floats) -> Estimate:
-        coverage = self._coverage(self.told)
+        with _one_thread():
+            return self._solved(base, full, values)
+
+    def _solved(self, base: Floats, full: Floats, values: Floats) -> Estimate:
+        shown = self._shown(self.told // 2)
         players = self._cells.sizes()
         maps, errors, notes = [], [], []
-        families = zip(*(self._models(coverage, values, (length,), SEARCHED) for length in LENGTHS))
+        families = zip(*(self._models(shown, values, (length,), SEARCHED) for length in LENGTHS))
         for family, total in zip(families, full - base):
-            paths = [own_path(models, coverage) for models in family]
+            paths = [own_path(models, shown) for models in family]
             best = int(np.argmin([models[0].error for models in family]))
             value, (field, path) = family[best][0], paths[best]
             own = value.mean_gradient(path) * value.scale
@@ -206,7 +218,7 @@ class _Rounds(Session):
             stretch = float(total) / summed if summed * total > 0 else 1.0
             stretch = stretch if 0.25 <= stretch <= 4 else 1.0
             maps.append(stretch * effects)
-            nearby, doubt = self._nearby([models[0] for models in family], best, coverage, path)
+            nearby, doubt = self._nearby([models[0] for models in family], best, shown, path)
             known = self._cells.spread(stretch * nearby / players) * self._texture
             doubt = self._cells.spread(stretch * doubt / players) * self._texture
             errors.append(np.hypot(maps[-1] - known, doubt))
@@ -224,6 +236,14 @@ class _Rounds(Session):
         return means[best], np.sqrt((within**2).mean(axis=0) + means.var(axis=0))
 
 
+def _one_thread() -> Any:
+    """Context: the model's own threads hold the other cores, and results do not depend on how many there are."""
+    import scipy.linalg.lapack  # noqa: F401 - before the limit: it binds only the libraries that are loaded by then
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1)
+
+
 def _smooth_noise(seed: int, pair: int, grid: tuple[int, int], sigma: float) -> Floats:
     """A smooth random field (H, W) of unit variance, correlation width `sigma` pixels, pure in (seed, pair)."""
     factors = [_taps(side, sigma) for side in grid]
@@ -235,6 +255,7 @@ def _smooth_noise(seed: int, pair: int, grid: tuple[int, int], sigma: float) -> 
     return field
 
 
+@lru_cache(16)  # the width of late masks does not change
 def _taps(side: int, sigma: float) -> Floats:
     """(side, lattice): Gaussian weights of width `sigma` on noise 0.6 sigma apart, rows of unit length."""
     step = max(1.0, 0.6 * sigma)
