@@ -198,12 +198,14 @@ class Run:
         self.meter.ledger.seconds_total += time.perf_counter() - begin
         if problem is not None and on_error == "raise":
             raise problem
+        begin = time.perf_counter()
         try:
             estimate = session.result()
         except TooFewQueries:
             if problem is not None:
                 raise problem from None
             raise
+        self.meter.ledger.seconds_total += time.perf_counter() - begin
         yield self._attribution(estimate, session, game, status, problem)
 
     def _longer(self, done: Session) -> Session | None:

@@ -101,10 +101,9 @@ class _Rounds(Session):
         self._texture = self._cells.texture()
         self._chance = self._drawn()
         self._fields: dict[int, list[Floats]] = {}  # of each round: memory of a pure function
-        self._seen = np.zeros(
-            (self.planned // 2, int(np.prod(self._cells.shape))), np.float32
-        )  # of first ones of pairs
-        self._known = np.zeros(self.planned // 2, bool)
+        pairs = self.planned // 2
+        self._seen = np.zeros((pairs, int(np.prod(self._cells.shape))), np.float32)  # coverage of their first masks
+        self._known = np.zeros(pairs, bool)
 
     def _draw(self, start: int, count: int) -> Masks:
         if count == 0:

@@ -275,10 +275,8 @@ def fit(
     found = []
     for q, b in enumerate(best):
         width, points, weights = made[b[2:]]
-        sides = (w[:, q] for w in weights)
-        found.append(
-            Surrogate(float(mean[q]), float(scale[q]) or 1.0, *b, width, cells.basis(b.length), points, *sides)
-        )
+        law = (*b, width, cells.basis(b.length), points)
+        found.append(Surrogate(float(mean[q]), float(scale[q]) or 1.0, *law, *(w[:, q] for w in weights)))
     return found
 
 
@@ -296,7 +294,7 @@ def _evenly(count: int, most: int) -> NDArray[np.intp]:
 
 
 def _left_out(kernel: Floats, table: Floats, noise: float) -> Floats:
-    """Each row left out in turn: half the mean squared error, and half that over what is expected at variance 1: (2, q)."""
+    """Each row left out in turn: half the mean squared error, and half that over its expectation at variance 1, (2, q)."""
     from scipy.linalg.lapack import dtrtri
 
     matrix = kernel + noise * np.eye(len(kernel))
@@ -351,7 +349,7 @@ def own_path(models: list[Surrogate], shown: Floats, steps: int = 5) -> tuple[Fl
     Parameters
     ----------
     models : surrogates of one target (its value, and its log-odds where it is a probability).
-    shown : (m, c). The field starts from the mean gradient there (at 120 of them, evenly spread) and at the complements.
+    shown : (m, c). The field starts from the mean gradient at 120 of them, evenly spread, and at the complements.
 
     Returns
     -------
