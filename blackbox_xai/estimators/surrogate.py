@@ -275,8 +275,8 @@ def fit(
     found = []
     for q, b in enumerate(best):
         width, points, weights = made[b[2:]]
-        law = (*b, width, cells.basis(b.length), points)
-        found.append(Surrogate(float(mean[q]), float(scale[q]) or 1.0, *law, *(w[:, q] for w in weights)))
+        kernel = (*b, width, cells.basis(b.length))
+        found.append(Surrogate(float(mean[q]), float(scale[q]) or 1.0, *kernel, points, *(w[:, q] for w in weights)))
     return found
 
 
@@ -294,7 +294,7 @@ def _evenly(count: int, most: int) -> NDArray[np.intp]:
 
 
 def _left_out(kernel: Floats, table: Floats, noise: float) -> Floats:
-    """Each row left out in turn: half the mean squared error, and half that over its expectation at variance 1, (2, q)."""
+    """Each row left out in turn: half the mean squared error, and half that in units of its variance, (2, q)."""
     from scipy.linalg.lapack import dtrtri
 
     matrix = kernel + noise * np.eye(len(kernel))
