@@ -18,7 +18,6 @@ from .surrogate import BETWEEN, LENGTHS, SEARCHED, Cells, Surrogate, fit, normal
 
 _STREAM_NOISE, _STREAM_LEVEL, _STREAM_SCATTER = 0x5300, 0x5301, 0x5302
 _SEARCHED = 240  # rows for choosing width and noise between rounds
-_LAG = 0
 _TINY = 1e-4  # added to both odds: a probability of 0 or 1 has finite log-odds
 
 
@@ -155,7 +154,7 @@ class _Rounds(Session):
     def _fields_of(self, turn: int) -> list[Floats]:
         """The rankings (H, W) that round `turn` explores, one a target."""
         if turn not in self._fields:
-            rows = self._bounds[turn] - _LAG
+            rows = self._bounds[turn]
             values = np.concatenate(self._values)[:rows]
             shown = self._shown(rows // 2)
             found = []
