@@ -197,7 +197,11 @@ def _certainty(a: Attribution, ax: Any, heat: NDArray[np.float64]) -> None:
 
     error = replace(a, values=a.std_error, std_error=None).spread()
     z = np.divide(np.abs(heat), error, out=np.zeros_like(heat), where=error > 0)
-    shown = ax.imshow(z, cmap="cividis", vmin=0, vmax=max(4.0, float(np.percentile(z, 99))), interpolation="nearest")
+    if len(a.values) == z.size:  # single pixels: their mean nearby, as speckle cannot be read
+        from scipy.ndimage import gaussian_filter
+
+        z = gaussian_filter(z, min(z.shape) / 75)
+    shown = ax.imshow(z, cmap="cividis", vmin=0, vmax=max(2.5, float(np.percentile(z, 99))), interpolation="nearest")
     if z.min() < 1.96 < z.max():
         ax.contour(z, levels=[1.96], colors="white", linewidths=0.7)
     ax.set_title("certainty (inside the line: sign certain at 95%)", fontsize=8)

@@ -7,9 +7,9 @@ into grey (area, relative to the clean score and absolute), 25 steps each.
     python experiments/bench_images.py --data DIR --cache DIR --out experiments/results --seeds 0 1 2 \
         --methods smoothgp:200 smoothgp:500 reference:500 gefa:500 kernelshap:500 ig:0 igblur:0
 
-DIR holds photographs and labels.csv. Answers are kept in the cache, so a run goes on where it stopped. `ig` is the
-white box, integrated gradients from the grey that the network takes for 0, `igblur` from the blurred picture; their
-passes are not counted.
+DIR holds photographs (and labels.csv, for the titles of the sheet). Answers are kept in the cache, so a run goes on
+where it stopped. `ig` is the white box, integrated gradients from the grey that the network takes for 0, `igblur` from
+the blurred picture; their passes are not counted.
 """
 
 from __future__ import annotations
@@ -213,7 +213,8 @@ def sheet(args: argparse.Namespace, name: str, queries: int) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    known = {r["file"]: r for r in csv.DictReader((args.data / "labels.csv").open())}
+    labels = args.data / "labels.csv"
+    known = {r["file"]: r for r in csv.DictReader(labels.open())} if labels.exists() else {}
     shown = [
         (p, args.cache / f"map-{p.stem}-{args.seeds[0]}-{name}-{queries}.npy")
         for p in photographs(args)

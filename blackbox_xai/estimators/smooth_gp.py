@@ -48,8 +48,11 @@ class SmoothGP(Estimator):
         which more survives when pixels turn grey one by one (`experiments/results/images.md`).
 
     Cost: 2 + 2P coalitions, always pairs of a mask and its complement. With several outputs the rounds serve them in
-    turn. Standard errors: posterior deviation of the surrogate's gradient, scaled to its left-out errors, and that of
-    `scatter`; they know no more of what is smaller than a cell.
+    turn.
+
+    Standard errors are those of a value as an estimate of the mean effect nearby (Gaussian, 14 px wide at 224): the
+    posterior deviation of that mean, within and between the three priors, and how far the value is from it. A few
+    hundred answers know little of what is finer (`experiments/results/certainty.md`).
     """
 
     first: int = 160
@@ -194,37 +197,37 @@ class _Rounds(Session):
 
     def _solve(self, base: Floats, full: Floats, values: Floats) -> Estimate:
         with _one_thread():
-            return self._solved(base, full, values)
-
-    def _solved(self, base: Floats, full: Floats, values: Floats) -> Estimate:
-        shown = self._shown(self.told // 2)
-        players = self._cells.sizes()
-        maps, errors, notes = [], [], []
-        families = zip(*(self._models(shown, values, (length,), SEARCHED) for length in LENGTHS))
-        for family, total in zip(families, full - base):
-            paths = [own_path(models, shown) for models in family]
-            best = int(np.argmin([models[0].error for models in family]))
-            value, (field, path) = family[best][0], paths[best]
-            own = value.mean_gradient(path) * value.scale
-            size = float(own @ field) / max(float(field @ field), 1e-300)
-            effects = self._pixels(size * field / players)
-            if size > 0:  # the values stay, their order is the refined one
-                ranked = np.sum([refined(m, f) for m, (f, _) in zip(family, paths)], axis=0)
-                order = np.argsort(self._pixels(ranked), kind="stable")
-                effects[order] = np.sort(effects)
-            summed = float(effects.sum())
-            stretch = float(total) / summed if summed * total > 0 else 1.0
-            stretch = stretch if 0.25 <= stretch <= 4 else 1.0
-            maps.append(stretch * effects)
-            nearby, doubt = self._nearby([models[0] for models in family], best, shown, path)
-            known = self._cells.spread(stretch * nearby / players) * self._texture
-            doubt = self._cells.spread(stretch * doubt / players) * self._texture
-            errors.append(np.hypot(maps[-1] - known, doubt))
-            notes.append({"left_out_error": [g.error for g in family[best]], "scaled_by": stretch})
-        spread, error = np.stack(maps, axis=1), np.stack(errors, axis=1)
+            shown = self._shown(self.told // 2)
+            families = zip(*(self._models(shown, values, (length,), SEARCHED) for length in LENGTHS))
+            found = [self._map(family, shown, float(total)) for family, total in zip(families, full - base)]
+        maps, errors, notes = zip(*found)
+        rounds = int(np.searchsorted(self._bounds, self.told))
         return self._estimate(
-            base, full, spread, error, surrogates=notes, rounds=int(np.searchsorted(self._bounds, self.told))
+            base, full, np.stack(maps, axis=1), np.stack(errors, axis=1), surrogates=list(notes), rounds=rounds
         )
+
+    def _map(
+        self, family: tuple[list[Surrogate], ...], shown: Floats, total: float
+    ) -> tuple[Floats, Floats, dict[str, Any]]:
+        """Values and standard errors (H*W,) of one target, and notes; `family` holds its surrogates of each width."""
+        players = self._cells.sizes()
+        paths = [own_path(models, shown) for models in family]
+        best = int(np.argmin([models[0].error for models in family]))
+        value, (field, path) = family[best][0], paths[best]
+        own = value.mean_gradient(path) * value.scale
+        size = float(own @ field) / max(float(field @ field), 1e-300)
+        effects = self._pixels(size * field / players)
+        if size > 0:  # the values stay, their order is the refined one
+            ranked = np.sum([refined(m, f) for m, (f, _) in zip(family, paths)], axis=0)
+            order = np.argsort(self._pixels(ranked), kind="stable")
+            effects[order] = np.sort(effects)
+        summed = float(effects.sum())
+        stretch = total / summed if summed * total > 0 else 1.0
+        stretch = stretch if 0.25 <= stretch <= 4 else 1.0
+        nearby, doubt = self._nearby([models[0] for models in family], best, shown, path)
+        nearby, doubt = (self._cells.spread(part / players) * self._texture for part in (nearby, doubt))
+        error = stretch * np.hypot(effects - nearby, doubt)
+        return stretch * effects, error, {"left_out_error": [g.error for g in family[best]], "scaled_by": stretch}
 
     def _nearby(self, values: list[Surrogate], best: int, told: Floats, path: Floats) -> tuple[Floats, Floats]:
         """Mean effect of the cells near each, (c,), and its deviation: within and between the priors."""
