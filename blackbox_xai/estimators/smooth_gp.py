@@ -100,6 +100,7 @@ class _Rounds(Session):
             more = max(32, int(method.growth * bounds[-1]))
             bounds.append(bounds[-1] + more + more % 2)
         self._bounds = bounds
+        self._threads = _thread_pools()
         self._texture = self._cells.texture()
         self._chance = self._drawn()
         self._fields: dict[int, list[Floats]] = {}  # of each round: memory of a pure function
@@ -117,7 +118,7 @@ class _Rounds(Session):
             for at in range(0, count, 64):
                 self._note((start + at) // 2, masks[at : min(at + 64, count)].dense()[::2])
             return masks
-        with _one_thread():
+        with self._threads.limit(limits=1):
             return self._prefixes(turn, start, count)
 
     def _prefixes(self, turn: int, start: int, count: int) -> Masks:
@@ -196,7 +197,7 @@ class _Rounds(Session):
         return dense
 
     def _solve(self, base: Floats, full: Floats, values: Floats) -> Estimate:
-        with _one_thread():
+        with self._threads.limit(limits=1):
             shown = self._shown(self.told // 2)
             families = zip(*(self._models(shown, values, (length,), SEARCHED) for length in LENGTHS))
             found = [self._map(family, shown, float(total)) for family, total in zip(families, full - base)]
@@ -237,12 +238,14 @@ class _Rounds(Session):
         return means[best], np.sqrt((within**2).mean(axis=0) + means.var(axis=0))
 
 
-def _one_thread() -> Any:
-    """Context: the model's own threads hold the other cores, and results do not depend on how many there are."""
-    import scipy.linalg.lapack  # noqa: F401 - before the limit: it binds only the libraries that are loaded by then
-    from threadpoolctl import threadpool_limits
+def _thread_pools() -> Any:
+    """The libraries' threads, to be limited to one: the model's own hold the other cores, and results do not depend on
+    how many there are.
+    """
+    import scipy.linalg.lapack  # noqa: F401 - before: only libraries that are loaded by then are found
+    from threadpoolctl import ThreadpoolController
 
-    return threadpool_limits(1)
+    return ThreadpoolController()
 
 
 def _smooth_noise(seed: int, pair: int, grid: tuple[int, int], sigma: float) -> Floats:
