@@ -196,17 +196,19 @@ def _certainty(a: Attribution, ax: Any, heat: NDArray[np.float64]) -> None:
     from dataclasses import replace
 
     error = replace(a, values=a.std_error, std_error=None).spread()
-    z = np.divide(np.abs(heat), error, out=np.zeros_like(heat), where=error > 0)
-    if len(a.values) == z.size:  # single pixels: their mean nearby, as speckle cannot be read
+    z = np.divide(heat, error, out=np.zeros_like(heat), where=error > 0)
+    label = "|value| in standard errors"
+    if len(a.values) == z.size:  # single pixels: speckle cannot be read
         from scipy.ndimage import gaussian_filter
 
-        z = gaussian_filter(z, min(z.shape) / 75)
+        z, label = gaussian_filter(z, min(z.shape) / 75), "|value| in standard errors, mean nearby"
+    z = np.abs(z)
     shown = ax.imshow(z, cmap="cividis", vmin=0, vmax=max(2.5, float(np.percentile(z, 99))), interpolation="nearest")
     if z.min() < 1.96 < z.max():
         ax.contour(z, levels=[1.96], colors="white", linewidths=0.7)
     ax.set_title("certainty (inside the line: sign certain at 95%)", fontsize=8)
     ax.set_axis_off()
-    _colour_bar(shown, ax, "|value| in standard errors", fraction=0.046, pad=0.04)
+    _colour_bar(shown, ax, label, fraction=0.046, pad=0.04)
 
 
 def _bars(a: Attribution, ax: Any, top: int, level: float, title: str) -> Any:

@@ -32,7 +32,9 @@ BINS = (0, 0.5, 1, 1.5, 1.96, np.inf)
 FIELDS = ("photo", "method", "budget", "z", *(f"effect_{side}" for side in SQUARES))
 
 
-def effects(model: OpenVinoOracle, image: np.ndarray, ranks: np.ndarray, chosen: int, place: tuple[int, int]) -> list:
+def effects(
+    model: OpenVinoOracle, image: np.ndarray, ranks: np.ndarray, chosen: int, place: tuple[int, int]
+) -> list[float]:
     """Mean change of the probability by each square around the cell at `place`."""
     absent = ImagePixels(image).baseline
     shown = ranks < LEVELS[:, None, None] * ranks.size
@@ -56,7 +58,7 @@ def summary(rows: list[dict[str, str]]) -> str:
         mine = [r for r in rows if (r["method"], r["budget"]) == (method, budget)]
         z = np.array([float(r["z"]) for r in mine])
         bins = np.digitize(np.abs(z), BINS) - 1
-        inside = [bins == b for b in range(len(names))]
+        inside = [(bins == b) & (z != 0) for b in range(len(names))]  # 0: nothing changes there
         shares = " | ".join(f"{i.mean():.3f}" for i in inside)
         expected = " | ".join(f"{norm.cdf(np.abs(z[i])).mean():.2f}" if i.any() else "" for i in inside)
         lines += [f"| {method}, {budget} | share of pixels | {shares} |", f"| | right if exact | {expected} |"]
@@ -85,11 +87,11 @@ def main() -> None:
     files = sorted(args.data.glob("*.jpg"))
     with table.open("a", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if not rows:
+        if table.stat().st_size == 0:
             writer.writeheader()
         for path in files if args.photos is None else [files[i] for i in args.photos]:
             image = photograph(path)
-            cells = np.random.default_rng(0).choice((SIDE // CELL) ** 2, PLACES, replace=False)
+            cells = np.random.default_rng(files.index(path)).choice((SIDE // CELL) ** 2, PLACES, replace=False)
             for method in args.methods:
                 for budget in args.budgets:
                     if (path.name, method, str(budget)) in done:
@@ -98,6 +100,7 @@ def main() -> None:
                     z = np.divide(a.values, a.std_error, out=np.zeros_like(a.values), where=a.std_error > 0)
                     ranks = np.empty(SIDE * SIDE, np.intp)
                     ranks[np.argsort(-a.values, kind="stable")] = np.arange(SIDE * SIDE)
+                    found = []
                     for cell in cells:
                         at = divmod(int(cell), SIDE // CELL)
                         true = effects(model, image, ranks.reshape(SIDE, SIDE), int(a.target[0]), at)
@@ -105,7 +108,8 @@ def main() -> None:
                         for one in inner[::7]:
                             told = dict(zip(FIELDS[4:], (f"{t:.6g}" for t in true)))
                             key = {"photo": path.name, "method": method, "budget": budget}
-                            writer.writerow({**key, "z": f"{one:.4g}", **told})
+                            found.append({**key, "z": f"{one:.4g}", **told})
+                    writer.writerows(found)
                     file.flush()
     print(summary(list(csv.DictReader(table.open()))))
 

@@ -15,6 +15,7 @@ from .boosting import fit_trees
 from .interactions import Interactions, pair_interactions
 from .linked import fit_linked, is_probability
 from .odd_process import Additive, Kernel, Products, Terms, fit_process
+from .one_thread import one_thread
 from .paired import PairedSession, Pairs, jackknife, regress, sandwich
 from .relevance import Exponential, learn
 from .sparse import fit_sparse, largest
@@ -75,11 +76,7 @@ class OddSession(PairedSession):
             shown = error if np.all(np.isfinite(error)) else None
             told: dict[str, Any] = {"solved": "regression", "pairs": len(p.z)}
         else:
-            import scipy.linalg
-            import scipy.optimize  # noqa: F401 - before the limit: it binds only the libraries that are loaded by then
-            from threadpoolctl import threadpool_limits
-
-            with threadpool_limits(1):
+            with one_thread():
                 values, variance, shares = _fit_outputs(p, self._linked)
             shown = np.sqrt(variance + self._end_variance())
             told = {"solved": "odd process", "pairs": len(p.z), "shares": shares}

@@ -14,10 +14,11 @@ from ..kernels import on_numpy
 from ..masks import Masks
 from ..samplers.coins import SmoothedCoins, balanced
 from .base import Bools, Estimate, Estimator, Floats, Problem, Session
+from .one_thread import one_thread
 from .surrogate import BETWEEN, LENGTHS, SEARCHED, Cells, Surrogate, fit, normal_scores, own_path, refined
 
 _STREAM_NOISE, _STREAM_LEVEL, _STREAM_SCATTER = 0x5300, 0x5301, 0x5302
-_SEARCHED = 240  # rows for choosing width and noise between rounds
+_SEARCHED = 120  # pairs for choosing width and noise between rounds
 _TINY = 1e-4  # added to both odds: a probability of 0 or 1 has finite log-odds
 
 
@@ -50,9 +51,10 @@ class SmoothGP(Estimator):
     Cost: 2 + 2P coalitions, always pairs of a mask and its complement. With several outputs the rounds serve them in
     turn.
 
-    Standard errors are those of a value as an estimate of the mean effect nearby (Gaussian, 14 px wide at 224): the
-    posterior deviation of that mean, within and between the three priors, and how far the value is from it. A few
-    hundred answers know little of what is finer (`experiments/results/certainty.md`).
+    Standard errors are those of a value as an estimate of the mean effect nearby (Gaussian, 14 px wide at 224), of
+    which a pixel has its share by contrast: the posterior deviation of that mean, within and between the priors, and
+    how far the value is from it. A few hundred answers know little of what is finer
+    (`experiments/results/certainty.md`).
     """
 
     first: int = 160
@@ -100,7 +102,6 @@ class _Rounds(Session):
             more = max(32, int(method.growth * bounds[-1]))
             bounds.append(bounds[-1] + more + more % 2)
         self._bounds = bounds
-        self._threads = _thread_pools()
         self._texture = self._cells.texture()
         self._chance = self._drawn()
         self._fields: dict[int, list[Floats]] = {}  # of each round: memory of a pure function
@@ -118,7 +119,7 @@ class _Rounds(Session):
             for at in range(0, count, 64):
                 self._note((start + at) // 2, masks[at : min(at + 64, count)].dense()[::2])
             return masks
-        with self._threads.limit(limits=1):
+        with one_thread():
             return self._prefixes(turn, start, count)
 
     def _prefixes(self, turn: int, start: int, count: int) -> Masks:
@@ -162,19 +163,17 @@ class _Rounds(Session):
             values = np.concatenate(self._values)[:rows]
             shown = self._shown(rows // 2)
             found = []
-            for models in self._models(shown, values, BETWEEN, _SEARCHED):
+            for models in self._models(shown, values, self._cells.widths(BETWEEN), _SEARCHED):
                 effects = self._pixels(refined(models, own_path(models, shown)[0]))
                 found.append(normal_scores(effects).reshape(self._cells.grid))
             self._fields = {turn: found}
         return self._fields[turn]
 
-    def _models(
-        self, shown: Floats, values: Floats, lengths: tuple[float, ...], searched: int
-    ) -> list[list[Surrogate]]:
+    def _models(self, shown: Floats, values: Floats, widths: tuple[float, ...], searched: int) -> list[list[Surrogate]]:
         """For each target its surrogates: of the value, and of the log-odds where all values are probabilities."""
         odds = [c for c in range(values.shape[1]) if self._is_probability(values[:, c])]
         columns = [values, np.log((values[:, odds] + _TINY) / (1 - values[:, odds] + _TINY))]
-        made = fit(self._cells, shown, np.concatenate(columns, axis=1), lengths, searched)
+        made = fit(self._cells, shown, np.concatenate(columns, axis=1), widths, searched)
         k = values.shape[1]
         return [[made[c]] + ([made[k + odds.index(c)]] if c in odds else []) for c in range(k)]
 
@@ -197,17 +196,18 @@ class _Rounds(Session):
         return dense
 
     def _solve(self, base: Floats, full: Floats, values: Floats) -> Estimate:
-        with self._threads.limit(limits=1):
+        with one_thread():
             shown = self._shown(self.told // 2)
-            families = zip(*(self._models(shown, values, (length,), SEARCHED) for length in LENGTHS))
-            found = [self._map(family, shown, float(total)) for family, total in zip(families, full - base)]
+            widths = self._cells.widths(LENGTHS)
+            families = zip(*(self._models(shown, values, (width,), SEARCHED) for width in widths))
+            found = [self._explained(family, shown, float(total)) for family, total in zip(families, full - base)]
         maps, errors, notes = zip(*found)
         rounds = int(np.searchsorted(self._bounds, self.told))
         return self._estimate(
             base, full, np.stack(maps, axis=1), np.stack(errors, axis=1), surrogates=list(notes), rounds=rounds
         )
 
-    def _map(
+    def _explained(
         self, family: tuple[list[Surrogate], ...], shown: Floats, total: float
     ) -> tuple[Floats, Floats, dict[str, Any]]:
         """Values and standard errors (H*W,) of one target, and notes; `family` holds its surrogates of each width."""
@@ -223,29 +223,19 @@ class _Rounds(Session):
             order = np.argsort(self._pixels(ranked), kind="stable")
             effects[order] = np.sort(effects)
         summed = float(effects.sum())
-        stretch = total / summed if summed * total > 0 else 1.0
-        stretch = stretch if 0.25 <= stretch <= 4 else 1.0
-        nearby, doubt = self._nearby([models[0] for models in family], best, shown, path)
+        told = summed * total > 0 and abs(summed) > 0.1 * float(np.abs(effects).sum())  # else both signs cancel
+        stretch = float(np.clip(total / summed, 0.25, 4)) if told else 1.0
+        nearby, doubt = self._nearby([models[0] for models in family], best, path)
         nearby, doubt = (self._cells.spread(part / players) * self._texture for part in (nearby, doubt))
         error = stretch * np.hypot(effects - nearby, doubt)
         return stretch * effects, error, {"left_out_error": [g.error for g in family[best]], "scaled_by": stretch}
 
-    def _nearby(self, values: list[Surrogate], best: int, told: Floats, path: Floats) -> tuple[Floats, Floats]:
-        """Mean effect of the cells near each, (c,), and its deviation: within and between the priors."""
+    def _nearby(self, models: list[Surrogate], best: int, path: Floats) -> tuple[Floats, Floats]:
+        """Mean effect of the cells near each by the best model, (c,), and its deviation: within models and between."""
         near = self._cells.nearby
-        means = np.stack([near(g.mean_gradient(path)) * g.scale for g in values])
-        within = np.stack([g.deviation(told, path, near(g.basis)) * g.scale for g in values])
-        return means[best], np.sqrt((within**2).mean(axis=0) + means.var(axis=0))
-
-
-def _thread_pools() -> Any:
-    """The libraries' threads, to be limited to one: the model's own hold the other cores, and results do not depend on
-    how many there are.
-    """
-    import scipy.linalg.lapack  # noqa: F401 - before: only libraries that are loaded by then are found
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
+        means = np.stack([near(g.mean_gradient(path)) * g.scale for g in models])
+        within = np.stack([g.deviation(path, near(g.basis)) * g.scale for g in models])
+        return means[best], np.sqrt((within**2 + (means - means[best]) ** 2).mean(axis=0))
 
 
 def _smooth_noise(seed: int, pair: int, grid: tuple[int, int], sigma: float) -> Floats:
@@ -259,10 +249,12 @@ def _smooth_noise(seed: int, pair: int, grid: tuple[int, int], sigma: float) -> 
     return field
 
 
-@lru_cache(16)  # the width of late masks does not change
+@lru_cache(16)  # from row 500 on the width does not change
 def _taps(side: int, sigma: float) -> Floats:
     """(side, lattice): Gaussian weights of width `sigma` on noise 0.6 sigma apart, rows of unit length."""
     step = max(1.0, 0.6 * sigma)
     lattice = np.arange(-3 * sigma, side + 3 * sigma, step)
     weight = np.exp(-((np.arange(side)[:, None] - lattice) ** 2) / (2 * sigma**2))
-    return np.asarray(weight / np.sqrt((weight**2).sum(axis=1, keepdims=True)))
+    taps = np.asarray(weight / np.sqrt((weight**2).sum(axis=1, keepdims=True)))
+    taps.setflags(write=False)
+    return taps

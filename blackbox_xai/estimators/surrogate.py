@@ -16,8 +16,9 @@ BETWEEN = LENGTHS[1:]  # those tried between rounds
 NOISES = (0.03, 0.1, 0.3)  # shares of the prior variance
 LINEAR = 10.0  # weight of a linear part, tried beside none
 KEPT = 0.01  # smallest part of the prior kept, against the largest
-SEARCHED, INDUCING = 600, 1000  # rows for choosing width and noise at the end; centres of the surrogate
+SEARCHED, CENTRES = 300, 500  # pairs for choosing width and noise at the end; that carry the surrogate
 STARTED = 120  # pairs whose mean gradient a path starts from
+JITTER = 1e-8  # of the mean variance, added to the centres' covariance: equal ones make it singular
 LEVELS = (np.arange(12) + 0.5) / 12
 
 
@@ -69,12 +70,17 @@ class Cells:
         wide = np.einsum("yi,ijk,xj->yxk", self.stretch(0), table, self.stretch(1), optimize=True)
         return np.asarray(wide.reshape(self.grid[0] * self.grid[1], *cells.shape[1:]))
 
+    def widths(self, shares: tuple[float, ...]) -> tuple[float, ...]:
+        """Prior widths in players, at least 1, from shares of the shorter side; equal ones once."""
+        return tuple(dict.fromkeys(max(1.0, share * min(self.grid)) for share in shares))
+
     def nearby(self, cells: Floats) -> Floats:
         """Gaussian mean over the cells around each, of the middle prior width: (c,) or (c, k), same shape."""
         from scipy.ndimage import gaussian_filter
 
-        width = [LENGTHS[1] * min(self.grid) * count / side for side, count in zip(self.grid, self.shape)]
-        table = gaussian_filter(cells.reshape(*self.shape, -1), [*width, 0], mode="nearest")
+        (width,) = self.widths(LENGTHS[1:2])
+        sigma = [width * count / side for side, count in zip(self.grid, self.shape)]
+        table = gaussian_filter(cells.reshape(*self.shape, -1), [*sigma, 0], mode="nearest")
         return np.asarray(table.reshape(cells.shape))
 
     def weights(self) -> Floats:
@@ -125,9 +131,9 @@ class Surrogate:
     Matern 3/2, d = |B'(x - x')| sqrt(3 / u), and a linear part where it is of use: without it the gradient of a model
     that adds up would fade away from the rows.
 
-    Rows are pairs of a mask and its complement, whose features B'(x - 1/2) are opposite. So their half sums and half
-    differences are independent processes, the even and the odd part of the value, each of half the size. The mean
-    gradient over a mask and its complement is that of the odd part.
+    Rows are pairs of a mask and its complement, whose features B'(x - 1/2) are opposite. So their sum and difference
+    over sqrt(2) are independent processes, the even and the odd part of the value, with half as many rows each. The
+    mean gradient over a mask and its complement is that of the odd part.
 
     Attributes
     ----------
@@ -149,6 +155,8 @@ class Surrogate:
     points: Floats  # (p, r): features of the centres, the first of each pair
     even: Floats  # (p,): weights of k(x, point) + k(x, -point)
     odd: Floats  # (p,): of k(x, point) - k(x, -point)
+    root: Floats  # (p, p): of the odd part, see `_Part`
+    inner: Floats  # (p, p)
 
     def gradient(self, shown: Floats, hidden: float) -> Floats:
         """Change of the value with each cell's coverage, in `scale`: (m, c) -> (m, c).
@@ -175,10 +183,10 @@ class Surrogate:
         near, far = (_slope(d, self.width) for d in _reach(features, self.points, self.width))
         return features, near, far
 
-    def deviation(self, told: Floats, shown: Floats, of: Floats) -> Floats:
+    def deviation(self, shown: Floats, of: Floats) -> Floats:
         """Posterior standard deviation of the mean gradient over rows `shown` (m, c) and their complements, in `scale`.
 
-        `told` (n, c) is what was fitted, `of` (k, r) the basis of the sums of cells asked for: (k,).
+        `of` (k, r) is the basis of the sums of cells asked for: (k,).
         """
         features, near, far = self._slopes(shown)
         linear, count = self.linear / self.width, len(features)
@@ -191,11 +199,8 @@ class Surrogate:
         smooth = np.concatenate([features, -features]) @ of.T
         quad = (bend.sum(axis=1) @ smooth**2 - np.einsum("mc,mc->c", smooth, bend @ smooth)) / (2 * count**2)
         prior = (slope.mean() + linear) * (of**2).sum(axis=1) - quad
-        rows, nothing = _features(self.basis, told), np.zeros((len(told), 0))
-        gram, matrix, _ = _normal(rows, nothing, self.points, self.width, self.noise, self.linear, part=1)
-        known = np.einsum("pc,pc->c", cross, np.linalg.solve(matrix, cross))
-        if len(told) > len(gram):  # what the centres' own values would tell, less what is not known of these
-            known = np.einsum("pc,pc->c", cross, np.linalg.solve(gram, cross)) - self.noise * known
+        told = _forward(self.root, cross)
+        known = (told**2).sum(axis=0) - self.noise * (_forward(self.inner, told) ** 2).sum(axis=0)
         return np.asarray(np.sqrt(np.maximum(prior - known, 0) * self.variance))
 
 
@@ -220,19 +225,15 @@ def _slope(reach: Floats, width: float) -> Floats:
     return np.asarray((3 / width) * np.exp(-reach))
 
 
-def _matern(square: Floats, width: float) -> Floats:
-    reach = np.sqrt((3 / width) * square)
-    return np.asarray((1 + reach) * np.exp(-reach))
-
-
-def _kernels(a: Floats, b: Floats, width: float) -> tuple[Floats, Floats]:
-    """Covariances of the even and of the odd parts, the latter without the linear part."""
-    near, far = (_matern(square, width) for square in _apart(a, b))
-    return near + far + 2, near - far
+def _kernels(a: Floats, b: Floats, width: float, linear: float = 0.0) -> tuple[Floats, Floats]:
+    """Covariances of the even and of the odd parts."""
+    near, far = ((1 + d) * np.exp(-d) for d in _reach(a, b, width))
+    odd = near - far
+    return near + far + 2, odd + (2 * linear / width) * (a @ b.T) if linear else odd
 
 
 def fit(
-    cells: Cells, shown: Floats, values: Floats, lengths: tuple[float, ...] = LENGTHS, searched: int = SEARCHED
+    cells: Cells, shown: Floats, values: Floats, lengths: tuple[float, ...], searched: int = SEARCHED
 ) -> list[Surrogate]:
     """One surrogate a column.
 
@@ -240,21 +241,21 @@ def fit(
     ----------
     shown : (m, c). Coverage of the first row of each pair; the other is its complement.
     values : (2m, q). Rows 2p and 2p + 1 are pair p: it is left out together.
-    lengths : prior widths to choose from, in shorter sides of the grid.
+    lengths : prior widths to choose from, in players.
 
-    Width, noise and linear part have the smallest leave-one-pair-out error on at most `searched` rows; above 1000 rows
-    the process is carried by 1000 of them, spread evenly.
+    Width, noise and linear part have the smallest leave-one-pair-out error on at most `searched` pairs; above 500 pairs
+    the process is carried by 500 of them, spread evenly.
 
-    Cost: O(m * 1000^2) at most.
+    Cost: O(m * 500^2) at most, for each choice that is best for a column.
     """
     mean, scale = values.mean(axis=0), values.std(axis=0)
     scale = np.where(scale > 1e-12 * np.abs(values).max(axis=0, initial=1e-300), scale, 0.0)
     table = (values - mean) / np.where(scale > 0, scale, 1.0) * (scale > 0)
     even, odd = (table[0::2] + table[1::2]) / np.sqrt(2), (table[0::2] - table[1::2]) / np.sqrt(2)
-    few, centres = _evenly(len(shown), searched // 2), _evenly(len(shown), INDUCING // 2)
-    best = [_Found()] * values.shape[1]
+    few, centres = _evenly(len(shown), searched), _evenly(len(shown), CENTRES)
+    best = [_Choice()] * values.shape[1]
     kept: dict[float, tuple[Floats, float]] = {}
-    for length in [max(1.0, share * min(cells.grid)) for share in lengths]:
+    for length in lengths:
         features = _features(cells.basis(length), shown)
         some = features[few]
         width = max(float(np.median(_apart(some, some))), 1e-12)
@@ -265,27 +266,44 @@ def fit(
             for linear in (0.0, LINEAR):
                 second = _left_out(kernels[1] + linear * line, odd[few], noise)
                 sums = zip(best, *(first + second))
-                best = [min(b, _Found(float(e), float(v), length, noise, linear)) for b, e, v in sums]
+                best = [min(b, _Choice(float(e), float(v), length, noise, linear)) for b, e, v in sums]
     made = {}
     for law in {b[2:] for b in best}:
         features, width = kept[law[0]]
         points = features[centres]
-        parts = (_normal(features, t, points, width, *law[1:], part=i) for i, t in enumerate((even, odd)))
-        made[law] = width, points, [np.linalg.solve(matrix, right) / np.sqrt(2) for _, matrix, right in parts]
+        made[law] = width, points, _fitted(features, (even, odd), points, width, *law[1:])
     found = []
     for q, b in enumerate(best):
-        width, points, weights = made[b[2:]]
-        kernel = (*b, width, cells.basis(b.length))
-        found.append(Surrogate(float(mean[q]), float(scale[q]) or 1.0, *kernel, points, *(w[:, q] for w in weights)))
+        width, points, parts = made[b[2:]]
+        found.append(
+            Surrogate(
+                mean=float(mean[q]),
+                scale=float(scale[q]) or 1.0,
+                **b._asdict(),
+                width=width,
+                basis=cells.basis(b.length),
+                points=points,
+                even=parts[0].weights[:, q] / np.sqrt(2),
+                odd=parts[1].weights[:, q] / np.sqrt(2),
+                root=parts[1].root,
+                inner=parts[1].inner,
+            )
+        )
     return found
 
 
-class _Found(NamedTuple):
+class _Choice(NamedTuple):
     error: float = np.inf
     variance: float = 0.0
     length: float = 0.0
     noise: float = 0.0
     linear: float = 0.0
+
+
+class _Part(NamedTuple):
+    weights: Floats  # (p, q)
+    root: Floats  # L, (p, p): L L' is the centres' covariance
+    inner: Floats  # M, (p, p): M M' = noise I + V V' with V = L^-1 k(centres, rows)
 
 
 def _evenly(count: int, most: int) -> NDArray[np.intp]:
@@ -304,28 +322,39 @@ def _left_out(kernel: Floats, table: Floats, noise: float) -> Floats:
     return np.stack([(errors**2).mean(axis=0), (errors * pull).mean(axis=0)]) / 2
 
 
-def _normal(
-    features: Floats, table: Floats, points: Floats, width: float, noise: float, linear: float, *, part: int
-) -> tuple[Floats, Floats, Floats]:
-    """Covariance of the centres' even (0) or odd part (1); the matrix and right side of the equations of their weights.
-
-    All rows count, whether they are centres or not.
-    """
-
-    def kernel(rows: Floats) -> Floats:
-        found = _kernels(rows, points, width)[part]
-        return found + (rows @ points.T) * (2 * linear / width) if part and linear else found
-
-    gram = kernel(points)
-    if len(points) == len(features):
-        return gram, gram + noise * np.eye(len(gram)), table
-    matrix, right = noise * gram, np.zeros((len(points), table.shape[1]))
+def _fitted(
+    features: Floats, tables: tuple[Floats, Floats], points: Floats, width: float, noise: float, linear: float
+) -> list[_Part]:
+    """The even and the odd part, carried by the centres `points`; all rows count."""
+    covariance = _kernels(points, points, width, linear)
+    jitter = [JITTER * np.trace(k) / len(k) * np.eye(len(k)) for k in covariance]
+    roots = [np.asarray(np.linalg.cholesky(k + j), np.float64) for k, j in zip(covariance, jitter)]
+    squares = [noise * np.eye(len(points)) for _ in roots]
+    rights = [np.zeros((len(points), t.shape[1])) for t in tables]
     for at in range(0, len(features), 512):
-        cross = kernel(features[at : at + 512])
-        matrix += cross.T @ cross
-        right += cross.T @ table[at : at + 512]
-    matrix[np.diag_indices(len(matrix))] += 1e-8 * np.trace(matrix) / len(matrix)
-    return gram, matrix, right
+        for i, kernel in enumerate(_kernels(points, features[at : at + 512], width, linear)):
+            white = _forward(roots[i], kernel)
+            squares[i] += white @ white.T
+            rights[i] += white @ tables[i][at : at + 512]
+    parts = []
+    for root, square, right in zip(roots, squares, rights):
+        inner = np.asarray(np.linalg.cholesky(square), np.float64)
+        parts.append(_Part(_backward(root, _backward(inner, _forward(inner, right))), root, inner))
+    return parts
+
+
+def _forward(root: Floats, table: Floats) -> Floats:
+    """L^-1 of a table, L lower triangular."""
+    from scipy.linalg import solve_triangular
+
+    return np.asarray(solve_triangular(root, table, lower=True, check_finite=False))
+
+
+def _backward(root: Floats, table: Floats) -> Floats:
+    """L'^-1 of a table."""
+    from scipy.linalg import solve_triangular
+
+    return np.asarray(solve_triangular(root, table, lower=True, trans="T", check_finite=False))
 
 
 def unit(field: Floats) -> Floats:
