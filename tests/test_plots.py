@@ -110,6 +110,25 @@ def test_image_beside_and_over_and_certainty():
         image(errors=False).plot(uncertainty=True)
 
 
+def test_certainty_of_pixels_is_of_those_nearby_and_signs_cancel():
+    values = np.full((60, 60), 3.0)
+    values[:, 30:] *= np.where(np.indices((60, 30)).sum(axis=0) % 2, 1, -1)  # right half: signs alternate
+    a = Attribution(
+        values.ravel(),
+        0.1,
+        0.9,
+        std_error=np.ones(3600),
+        kind="image",
+        data=np.zeros((60, 60, 3), np.uint8),
+        layout={"grid": [60, 60]},
+        method="smoothgp",
+    )
+    panel = next(each for each in a.plot(uncertainty=True).figure.axes if "certain" in each.get_title())
+    z = panel.images[0].get_array()
+    assert z[:, :25].min() > 2.9
+    assert z[:, 35:].max() < 1.5
+
+
 def test_segments_and_grey_images():
     labels = np.repeat([[0, 1], [2, -1]], 3, axis=0)
     a = Attribution(
