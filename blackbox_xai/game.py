@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -42,22 +43,34 @@ class Game:
         device = device_for(players, meter.oracle)
         self._form = players.form if meter.oracle.device in (device, f"{device}:0") else None
 
+    @property
+    def batch(self) -> int:
+        """Coalitions of one batch."""
+        return max(1, self.meter.oracle.batch_size // self.players.cost)
+
     def values(self, masks: Masks) -> Iterator[tuple[Masks, Floats]]:
+        """`stream` of all these masks."""
+        return self.stream([masks])
+
+    def stream(self, pieces: Iterable[Masks]) -> Iterator[tuple[Masks, Floats]]:
         """Slices of whole groups, in order, with float64 values (rows,) or (rows, outputs).
+
+        Parameters
+        ----------
+        pieces : masks in whole groups, taken when there is room for a batch.
 
         Raises
         ------
         BudgetExhausted, OracleError : what came before was yielded.
         InvalidInput : the model has no such target; only the endpoints were sent.
         """
-        if len(masks) == 0:
-            return
         cost = self.players.cost
-        group = masks.group if masks.start >= 0 else len(masks)  # endpoints stay together
-        per_batch = max(1, self.meter.oracle.batch_size // cost)
+        waiting: deque[Masks] = deque()  # under way: no batch, and so no slice, has rows of two of them
         buffered: list[Floats] = []
         done = have = 0
-        for scores in self.meter.stream(self._batches(masks, per_batch)):
+        for scores in self.meter.stream(self._batches(pieces, waiting)):
+            masks = waiting[0]
+            group = masks.group if masks.start >= 0 else len(masks)  # endpoints stay together
             buffered.append(np.asarray(scores, np.float64))
             have += len(scores)
             whole = have // cost - (have // cost) % group
@@ -69,18 +82,24 @@ class Game:
             if whole:
                 chunk = masks[done : done + whole]
                 done += whole
+                if done == len(masks):
+                    waiting.popleft()
+                    done = 0
                 yield chunk, self._values(chunk, part if cost == 1 else part.reshape(whole, cost, -1).mean(axis=1))
 
     def _batches(
-        self, masks: Masks, per_batch: int
+        self, pieces: Iterable[Masks], waiting: deque[Masks]
     ) -> Iterator[tuple[list[bytes], Callable[[NDArray[np.intp]], Batch]]]:
-        host = masks.host()  # once, and not between two batches, where it would wait for the model
-        for at in range(0, len(masks), per_batch):
-            part, copy = masks[at : at + per_batch], host[at : at + per_batch]
-            keys = self.players.keys(copy)
-            size = self.meter.oracle.batch_size
-            for begin in range(0, len(keys), size):  # one coalition may cost more rows than a batch holds
-                yield keys[begin : begin + size], self._composer(part, copy, begin)
+        size = self.meter.oracle.batch_size
+        for masks in pieces:
+            if len(masks):
+                waiting.append(masks)
+            host = masks.host()  # once, and not between two batches, where it would wait for the model
+            for at in range(0, len(masks), self.batch):
+                part, copy = masks[at : at + self.batch], host[at : at + self.batch]
+                keys = self.players.keys(copy)
+                for begin in range(0, len(keys), size):  # one coalition may cost more rows than a batch holds
+                    yield keys[begin : begin + size], self._composer(part, copy, begin)
 
     def _composer(self, masks: Masks, host: Masks, begin: int) -> Callable[[NDArray[np.intp]], Batch]:
         def compose(rows: NDArray[np.intp]) -> Batch:

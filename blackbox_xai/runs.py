@@ -6,8 +6,9 @@ import contextlib
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,23 +38,38 @@ WINDOW_BYTES = 1 << 26  # packed masks asked for at a time
 
 def run(
     session: Session,
-    values: Callable[[Masks], Iterator[tuple[Masks, NDArray[np.float64]]]],
+    values: Callable[[Iterable[Masks]], Iterator[tuple[Masks, NDArray[np.float64]]]],
     *,
     window: int,
+    batch: int | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[int]:
     """The one loop: ask, value, tell. Yields the rows told in each slice, after telling them.
 
-    What was told stays told whatever happens next, so an error loses nothing. Masks for which memory runs out are asked
-    for again, half as many.
+    Masks are asked for `window` rows at a time; where drawing them is slow, `batch` rows, the next while the model is
+    at work. What was told stays told whatever happens next, so an error loses nothing. Masks for which memory runs out
+    are asked for again, half as many.
     """
-    room = Room(window)
-    while len(masks := room.fit(session.ask, window)[1]):
-        for told, answers in values(masks):
+    room, size = Room(window), batch if batch and session.slow_masks else window
+
+    def asked() -> Iterator[Masks]:
+        """All masks that wait for no answer."""
+        end = session.told
+        while len(masks := room.fit(partial(session.ask, ahead=end - session.told), size)[1]):
+            yield masks
+            if masks.start < 0:  # the endpoints come alone
+                return
+            end += len(masks)
+
+    while True:
+        before = session.rows
+        for told, answers in values(asked()):
             session.tell(told, answers)
             yield len(told)
             if stop is not None and stop():
                 return
+        if session.rows == before:
+            return
 
 
 @dataclass
@@ -170,7 +186,7 @@ class Run:
         try:
             known, seen = -self.budget.limit, 0
             while True:
-                for told in run(session, game.values, window=window, stop=rule if until else None):
+                for told in run(session, game.stream, window=window, batch=game.batch, stop=rule if until else None):
                     show(told)
                     seen += told * self.playing.cost
                     if every is not None and seen >= every:

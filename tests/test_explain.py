@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from typing import Any
 
@@ -67,6 +68,21 @@ def test_a_bag_of_words_is_explained_exactly() -> None:
     assert a.feature_names == tuple(TEXT.split())
     assert a.residual == pytest.approx(0, abs=1e-12)
     assert a.data == TEXT
+
+
+def test_the_last_fit_counts_as_time_outside_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = METHODS["kernelshap"]
+    plain = method.session
+
+    def slow(self: Any, p: Any) -> Any:
+        session = plain(self, p)
+        solve = session._solve
+        session._solve = lambda *told: time.sleep(0.3) or solve(*told)  # type: ignore[func-returns-value,method-assign]
+        return session
+
+    monkeypatch.setattr(method, "session", slow)
+    a = explain(bag_of_words({"good": 1.0}), TEXT, budget=60, method="kernelshap")
+    assert a.ledger["seconds_outside"] >= 0.3 > a.ledger["seconds_model"]
 
 
 def test_targets() -> None:

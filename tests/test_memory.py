@@ -109,7 +109,7 @@ def test_drawing_out_of_memory_asks_for_fewer_masks(monkeypatch: pytest.MonkeyPa
                 return plain(start, count)
 
         session.sampler = Tight()
-        slices = list(run(session, lambda masks: iter([(masks, masks.sizes() / 1e3)]), window=150))
+        slices = list(run(session, lambda pieces: ((m, m.sizes() / 1e3) for m in pieces), window=150))
         session.sampler = GEFA().session(Problem(24 * 28, (202,), 1, grid=(24, 28))).sampler
         return slices, session.result().values
 

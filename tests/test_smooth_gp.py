@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
 from blackbox_xai import explain
 from blackbox_xai.errors import InvalidInput, TooFewQueries
-from blackbox_xai.estimators import GEFA, Problem, SmoothGP, surrogate
+from blackbox_xai.estimators import GEFA, Problem, SmoothGP, smooth_gp, surrogate
 from blackbox_xai.estimators.gefa_grid import coverage_weight
 from blackbox_xai.estimators.one_thread import one_thread
 from blackbox_xai.estimators.surrogate import LENGTHS, Cells
+from blackbox_xai.oracles import CallableOracle
 from blackbox_xai.samplers import SmoothedCoins
 
 GRID = (40, 48)
@@ -127,6 +130,64 @@ def test_chunks_change_nothing_and_ask_is_a_read(chunk):
         assert np.array_equal(masks.dense(), session.ask(wish).dense())
         assert np.array_equal(masks.dense()[:2], session.ask(2).dense())
         session.tell(masks, chance(masks.dense()))
+
+
+def test_masks_that_follow_from_what_was_told_can_be_asked_ahead():
+    session = SmoothGP(first=60).session(Problem(1920, (180,), 5, grid=GRID))
+    assert len(session.ask(40, ahead=2)) == 0  # the endpoints come alone
+    session.tell(ends := session.ask(40), chance(ends.dense()))
+    ahead = [session.ask(40), session.ask(40, ahead=40)]
+    assert [len(a) for a in ahead] == [40, 20]
+    assert len(session.ask(40, ahead=60)) == 0  # the next round follows from all of this one
+    for masks in ahead:
+        assert np.array_equal(masks.dense(), session.ask(len(masks)).dense())
+        session.tell(masks, chance(masks.dense()))
+    later = session.ask(10**6, ahead=2)
+    assert 0 < len(later) < len(session.ask(10**6))
+    other = GEFA().session(Problem(1920, (180,), 5, grid=GRID))
+    other.tell(ends, chance(ends.dense()))
+    assert len(other.ask(40, ahead=40)) == 0
+
+
+def test_masks_are_drawn_a_batch_at_a_time_while_the_model_is_at_work(monkeypatch):
+    image = np.random.default_rng(0).integers(0, 255, (*GRID, 3), dtype=np.uint8)
+    plain, news, drawn, seen, ahead = smooth_gp._Rounds._draw, threading.Condition(), [0], [0], []
+
+    def draw(session, start, count):
+        masks = plain(session, start, count)
+        with news:
+            drawn[0] = max(drawn[0], masks.start + len(masks))
+            news.notify_all()
+        return masks
+
+    def predict(batch):
+        x = np.array([image.mean(axis=2).ravel() @ SPOT / 255 for image in batch])  # whatever the batch, the same bits
+        return np.stack([x, 1 - x], axis=1)
+
+    def patient(batch):
+        """Answers once masks of the next batch are there."""
+        seen[0] += len(batch)
+        with news:
+            before = drawn[0] - seen[0]
+            if seen[0] not in (0, 60, 92, 124, 156, 178):  # the next follow from the answer
+                ahead.append((before, news.wait_for(lambda: drawn[0] > seen[0], timeout=0.5)))
+        return predict(batch)
+
+    def run(model, size, in_flight):
+        oracle = CallableOracle(model, batch_size=size)
+        oracle.in_flight, drawn[0], seen[0] = in_flight, 0, -2
+        method = SmoothGP(first=60)
+        return explain(oracle, image, budget=180, method=method, seed=5, target=0, on_error="raise")
+
+    whole = run(predict, 500, 1)
+    monkeypatch.setattr(smooth_gp._Rounds, "_draw", draw)
+    for size, in_flight in ((16, 2), (7, 2), (10, 3)):
+        ahead.clear()
+        pieces = run(patient, size, in_flight)
+        assert max(before for before, _ in ahead) <= in_flight * size
+        assert np.mean([came for _, came in ahead]) > 0.5  # not all: two batches may swap places
+        assert np.array_equal(pieces.values, whole.values)
+        assert np.array_equal(pieces.std_error, whole.std_error)
 
 
 def test_a_short_run_is_the_beginning_of_a_long_one():

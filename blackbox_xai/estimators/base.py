@@ -92,8 +92,11 @@ class Session(ABC):
     """One run of an estimator: ``ask`` is a read, ``tell`` the only write, ``result`` one solve over all
     told.
 
-    The base class keeps the values and the place in the sampler's sequence; a method writes `_solve`.
+    The base class keeps the values and the place in the sampler's sequence; a method writes `_solve`. Where
+    `slow_masks`, masks are best asked for a batch at a time, the next while the model is at work.
     """
+
+    slow_masks: ClassVar[bool] = False
 
     def __init__(self, problem: Problem, sampler: Sampler, *, size: int | None = None, name: str) -> None:
         """`size`: rows the sampler has in all, where that is finite; `name`: the method, for messages."""
@@ -108,16 +111,23 @@ class Session(ABC):
         self._scalar = True
 
     @final
-    def ask(self, n: int) -> Masks:
+    def ask(self, n: int, ahead: int = 0) -> Masks:
         """The next coalitions: first the endpoints alone, then about `n` rows in whole groups.
 
-        Gives at least one group while the budget covers one, and no row when it does not.
+        Gives at least one group while the budget covers one, and no row when it does not. With `ahead`, the rows after
+        as many that were asked for and not told yet: none where they follow from values that are still to be told, or
+        may.
         """
         p, group = self.problem, self.sampler.group
         if self._ends is None:
-            return Masks.endpoints(p.n_players, p.n_endpoints - 1)
-        count = min(max(n - n % group, group), self.planned - self.told)
-        return self._draw(self.told, count)
+            return self._draw(0, 0) if ahead else Masks.endpoints(p.n_players, p.n_endpoints - 1)
+        start = self.told + ahead
+        end = min(self.planned, self._follows()) if ahead else self.planned
+        return self._draw(start, max(0, min(max(n - n % group, group), end - start)))
+
+    def _follows(self) -> int:
+        """The row after the last whose mask follows from what was told. Here: no more than that."""
+        return self.told
 
     def _draw(self, start: int, count: int) -> Masks:
         if count == 0:
@@ -161,11 +171,10 @@ class Session(ABC):
         TooFewQueries : not enough was told to say anything.
         """
         if self._ends is None or not self._enough():
-            told = self.told + (0 if self._ends is None else len(self._ends))
             raise TooFewQueries(
                 self.name,
-                max(told + 1, self.problem.n_endpoints + self.sampler.group),
-                told,
+                max(self.rows + 1, self.problem.n_endpoints + self.sampler.group),
+                self.rows,
                 self.problem.n_players,
             )
         base, full = self._ends[:-1].mean(axis=0), self._ends[-1]
@@ -178,11 +187,17 @@ class Session(ABC):
                 float(base[0]),
                 float(full[0]),
                 None if e.std_error is None else e.std_error[:, 0],
-                self.told + len(self._ends),
+                self.rows,
                 None if e.interactions is None else e.interactions[..., 0],
                 e.diagnostics,
             )
         return e
+
+    @final
+    @property
+    def rows(self) -> int:
+        """Coalitions told, endpoints included."""
+        return self.told + (0 if self._ends is None else len(self._ends))
 
     @final
     @property

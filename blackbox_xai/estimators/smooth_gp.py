@@ -15,7 +15,7 @@ from ..masks import Masks
 from ..samplers.coins import SmoothedCoins, balanced
 from .base import Bools, Estimate, Estimator, Floats, Problem, Session
 from .one_thread import one_thread
-from .surrogate import BETWEEN, LENGTHS, SEARCHED, Cells, Surrogate, fit, normal_scores, own_path, refined
+from .surrogate import BETWEEN, LENGTHS, SEARCHED, Cells, Surrogate, fit, in_order, normal_scores, own_path, refined
 
 _STREAM_NOISE, _STREAM_LEVEL, _STREAM_SCATTER = 0x5300, 0x5301, 0x5302
 _SEARCHED = 120  # pairs for choosing width and noise between rounds
@@ -89,6 +89,8 @@ class SmoothGP(Estimator):
 class _Rounds(Session):
     """Rows come in rounds; those of a round follow from (seed, row) and the values of earlier rounds."""
 
+    slow_masks: ClassVar[bool] = True
+
     def __init__(self, problem: Problem, method: SmoothGP) -> None:
         assert problem.grid is not None
         self._method, self._cells = method, Cells(problem.grid, problem.contrast)
@@ -108,6 +110,9 @@ class _Rounds(Session):
         pairs = self.planned // 2
         self._seen = np.zeros((pairs, int(np.prod(self._cells.shape))), np.float32)  # coverage of their first masks
         self._known = np.zeros(pairs, bool)
+
+    def _follows(self) -> int:
+        return self._bounds[int(np.searchsorted(self._bounds, self.told, side="right"))]
 
     def _draw(self, start: int, count: int) -> Masks:
         if count == 0:
@@ -220,8 +225,7 @@ class _Rounds(Session):
         effects = self._pixels(size * field / players)
         if size > 0:  # the values stay, their order is the refined one
             ranked = np.sum([refined(m, f) for m, (f, _) in zip(family, paths)], axis=0)
-            order = np.argsort(self._pixels(ranked), kind="stable")
-            effects[order] = np.sort(effects)
+            effects[in_order(self._pixels(ranked))] = np.sort(effects)
         summed = float(effects.sum())
         told = summed * total > 0 and abs(summed) > 0.1 * float(np.abs(effects).sum())  # else both signs cancel
         stretch = float(np.clip(total / summed, 0.25, 4)) if told else 1.0
