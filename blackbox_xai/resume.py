@@ -31,6 +31,7 @@ class _Chosen(Oracle):
             "batch_size",
             "parallel",
             "in_flight",
+            "own_threads",
             "setup_rows",
             "retry",
             "timeout_s",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import platform
 import time
 import warnings
@@ -46,11 +47,13 @@ def run(
 ) -> Iterator[int]:
     """The one loop: ask, value, tell. Yields the rows told in each slice, after telling them.
 
-    Masks are asked for `window` rows at a time; where drawing them is slow, `batch` rows, the next while the model is
-    at work. What was told stays told whatever happens next, so an error loses nothing. Masks for which memory runs out
-    are asked for again, half as many.
+    Masks are asked for `window` rows at a time; where drawing them is slow and `batch` is given, about as many, the
+    next while the model is at work. What was told stays told whatever happens next, so an error loses nothing. Masks
+    for which memory runs out are asked for again, half as many.
     """
-    room, size = Room(window), batch if batch and session.slow_masks else window
+    room, size = Room(window), window
+    if batch and session.slow_masks:
+        size = math.lcm(batch, session.sampler.group)
 
     def asked() -> Iterator[Masks]:
         """All masks that wait for no answer."""
@@ -179,6 +182,7 @@ class Run:
         session = self.session()
         game = Game(self.playing, self.meter, self.target)
         window = max(1, WINDOW_BYTES // (self.playing.n_players // 8 + 1))
+        batch = game.batch if self.oracle.own_threads else None
         show = _progress(progress, self.problem().n_endpoints + session.planned, self.playing.cost)
         rule = _Until(session, until)
         status = "complete"
@@ -186,7 +190,7 @@ class Run:
         try:
             known, seen = -self.budget.limit, 0
             while True:
-                for told in run(session, game.stream, window=window, batch=game.batch, stop=rule if until else None):
+                for told in run(session, game.stream, window=window, batch=batch, stop=rule if until else None):
                     show(told)
                     seen += told * self.playing.cost
                     if every is not None and seen >= every:

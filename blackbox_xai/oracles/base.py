@@ -62,6 +62,8 @@ class Oracle(ABC):
     batch_size : int. Rows a call to the model, at most.
     parallel : int. Calls to the model that may run at once (1 for a local model).
     in_flight : int. Batches composed or under way at once, >= `parallel`.
+    own_threads : bool. Whether it computes elsewhere or on threads of its own, not with numpy's BLAS: then masks are
+        drawn while it works, for which that BLAS is limited to one thread.
     setup_rows : int. Rows that the very first call scores besides its batch; counted with it.
     retry : Retry. When to ask again.
     timeout_s : float. The longest a call may take, for claims on rows that several processes ask.
@@ -79,6 +81,7 @@ class Oracle(ABC):
     batch_size: int = 64
     parallel: int = 1
     in_flight: int = 1
+    own_threads: bool = False
     setup_rows: int = 0
     retry: Retry = Retry()
     timeout_s: float = 60.0

@@ -58,7 +58,7 @@ class ModelFileOracle(Oracle):
         self._configure(batch_size=batch_size, output_names=output_names, identity=identity)
         self._preprocess, self._activation, self._layout = preprocess, activation, layout
         self._output, self._threads = output, threads
-        self.in_flight = 2  # compose the next batch while the model runs
+        self.in_flight, self.own_threads = 2, True  # draw and compose the next batch while the model runs
         self._session: Any = None
         self._open()
         if identity is None and preprocess is None and not callable(activation):

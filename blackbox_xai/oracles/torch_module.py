@@ -67,7 +67,7 @@ class TorchOracle(Oracle):
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise InvalidInput(f"TorchOracle: device {self.device!r} asked for, but torch sees no GPU; use 'cpu'.")
         self.name = type(module).__name__
-        self.in_flight = 2  # compose the next batch while the model runs
+        self.in_flight, self.own_threads = 2, True  # draw and compose the next batch while the model runs
         if self._on_gpu:
             self.parallel = 2  # and put it into the GPU's queue, so that the GPU never waits for us
         self._module, self._preprocess, self._activation = module, preprocess, activation

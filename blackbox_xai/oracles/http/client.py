@@ -125,6 +125,7 @@ class HTTPOracle(Oracle):
         self.identity = identity or self._identity()
         self.max_concurrency = int(max_concurrency)
         self.parallel = self.in_flight = 4 * self.max_concurrency
+        self.own_threads = True
         self.timeout_s, self.count, self.price = float(timeout_s), count, price
         self.retry = retry or Retry(attempts=6, timeouts=1, unusable=1)
         self._pace = (requests_per_second, tokens_per_minute)
