@@ -94,7 +94,7 @@ class Game:
         for masks in pieces:
             if len(masks):
                 waiting.append(masks)
-            host = masks.host()  # once, and not between two batches, where it would wait for the model
+            host = masks.host()  # once a piece: on a GPU it waits for the model
             for at in range(0, len(masks), self.batch):
                 part, copy = masks[at : at + self.batch], host[at : at + self.batch]
                 keys = self.players.keys(copy)

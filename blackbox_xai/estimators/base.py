@@ -220,7 +220,7 @@ class Session(ABC):
         **diagnostics: Any,
     ) -> Estimate:
         assert self._ends is not None
-        return Estimate(values, base, full, std_error, self.told + len(self._ends), interactions, diagnostics)
+        return Estimate(values, base, full, std_error, self.rows, interactions, diagnostics)
 
     @abstractmethod
     def _solve(self, base: Floats, full: Floats, values: Floats) -> Estimate:
