@@ -380,30 +380,37 @@ class Meter:
         """Score a batch, in parts where memory runs out: reserved once, each part's scores kept. And the inputs."""
         rows = np.array([job.rows[key] for key in keys], np.intp)
         parts, inputs = list[Scored](), list[bytes]()
+        turn, held = contextlib.ExitStack(), False  # at the model: until all parts are scored, so none comes in between
 
         def work(lo: int, hi: int) -> None:
+            nonlocal held
             batch = job.compose(rows[lo:hi])
-            with self._slots:
-                self._tick(1)
-                try:
-                    parts.append(self.oracle._scored(batch))
-                except Exception as error:
-                    if isinstance(error, BlackboxXaiError) or (hi - lo > 1 and ran_out(error)):
-                        raise
-                    raise OracleError(
-                        f"{self.oracle!r}: the model raised {type(error).__name__}: {error} on batch {job.number} "
-                        f"({hi - lo} rows). Answers before it are kept; run it on such a batch by hand to see why."
-                    ) from error
-                finally:
-                    self._tick(-1)
+            if not held:
+                turn.enter_context(self._slots)
+                held = True
+            self._tick(1)
+            try:
+                parts.append(self.oracle._scored(batch))
+            except Exception as error:
+                if isinstance(error, BlackboxXaiError) or (hi - lo > 1 and ran_out(error)):
+                    raise
+                raise OracleError(
+                    f"{self.oracle!r}: the model raised {type(error).__name__}: {error} on batch {job.number} "
+                    f"({hi - lo} rows). Answers before it are kept; run it on such a batch by hand to see why."
+                ) from error
+            finally:
+                self._tick(-1)
+            if hi == len(keys):
+                turn.close()
             if self._book.keeps_inputs:
                 inputs.extend(written(batch))
 
-        try:
-            self._room.parts(work, len(keys))
-        except OracleError as error:
-            after(error, parts)
-            raise
+        with turn:
+            try:
+                self._room.parts(work, len(keys))
+            except OracleError as error:
+                after(error, parts)
+                raise
         return merged(parts), inputs
 
     def _tick(self, step: int) -> None:
